@@ -1,0 +1,32 @@
+import type { Logger } from 'pino';
+import type { Redis } from 'ioredis';
+import type { Pool } from 'pg';
+import { createBookings } from './bookings.ts';
+import { createNotifications } from './notifications.ts';
+import { createPayments, type PaymentGateway } from './payments.ts';
+import { createSeatHolds } from './seat-holds.ts';
+import { createSeatLocks } from './seat-locks.ts';
+
+/** What the side effects need from outside. */
+export interface ActivityDependencies {
+  database: Pool;
+  redis: Redis;
+  gateway: PaymentGateway;
+  smtpUrl: string | undefined;
+  mailFrom: string;
+  log: Logger;
+}
+
+/** Every activity, by the kind of task that carries it. */
+export function createActivities({ database, redis, gateway, smtpUrl, mailFrom, log }: ActivityDependencies) {
+  const locks = createSeatLocks(redis, log);
+  const { lockSeats, unlockSeats } = locks;
+  return {
+    /** Short and repeatable: run as local activities, beside the workflow. */
+    seats: { lockSeats, unlockSeats, ...createSeatHolds(database, locks), ...createBookings(database) },
+    payments: createPayments(gateway),
+    notifications: createNotifications(smtpUrl, mailFrom, log),
+  };
+}
+
+export type Activities = ReturnType<typeof createActivities>;

@@ -1,0 +1,170 @@
+import type { Pool } from 'pg';
+import type { SeatLocks, SeatsOfReservation } from './seat-locks.ts';
+
+/** What PostgreSQL granted. */
+export interface Hold {
+  /** Rises with every hold of a seat; a writer with an older one changes nothing. */
+  fence: string;
+  price: number;
+  currency: string;
+  created_at: string;
+  expires_at: string;
+  /** Time left when PostgreSQL granted it, in milliseconds: no two clocks need to agree. */
+  hold_ms: number;
+}
+
+export type HoldResult = { hold: Hold } | { conflicts: string[] };
+
+/** The seats of one hold. */
+export interface HeldSeats extends SeatsOfReservation {
+  fence: string;
+}
+
+export interface HoldRequest extends SeatsOfReservation {
+  user_id: string;
+  hold_seconds: number;
+  /** Take the seats again for a reservation that has EXPIRED, for a payment that came late. */
+  rescue: boolean;
+}
+
+export interface ReleaseRequest extends SeatsOfReservation {
+  user_id: string;
+  /** Unknown when the hold's outcome is. */
+  fence: string | undefined;
+  ending: 'RELEASED' | 'EXPIRED' | 'REFUSED';
+}
+
+/**
+ * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other; a row that was
+ * waited for is looked at again, and drops out when it is no longer AVAILABLE. All seats or no reservation.
+ * A reservation that has ended (see RELEASE) stays ended: an INSERT that comes late conflicts with it.
+ */
+const HOLD = `
+WITH free AS (
+  SELECT seat_id, fence, price FROM seats
+  WHERE seat_id = ANY($3) AND event_id = $2 AND status = 'AVAILABLE'
+  ORDER BY seat_id FOR UPDATE
+), granted AS (
+  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
+  SELECT $1, $2, $4, $3, sum(price), (SELECT currency FROM events WHERE event_id = $2), 'HELD', max(fence) + 1,
+         clock_timestamp(), clock_timestamp() + make_interval(secs => $5)
+  FROM free HAVING count(*) = cardinality($3::varchar[])
+  ON CONFLICT (reservation_id) DO UPDATE SET status = 'HELD', fence = excluded.fence
+  WHERE $6 AND reservations.status = 'EXPIRED'
+  RETURNING fence, price, currency, created_at, expires_at
+), held AS (
+  UPDATE seats SET status = 'HELD', reservation_id = $1, fence = granted.fence
+  FROM granted WHERE seat_id = ANY($3) RETURNING seat_id
+)
+SELECT fence, price, currency, created_at, expires_at,
+       greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS hold_ms
+FROM granted`;
+
+/** A hold granted before, whose answer was lost. */
+const GRANTED_BEFORE = `
+SELECT fence, price, currency, created_at, expires_at,
+       greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS hold_ms
+FROM reservations WHERE reservation_id = $1 AND status = 'HELD'`;
+
+const CONFLICTS = `
+SELECT seat_id FROM unnest($2::varchar[]) WITH ORDINALITY AS wanted (seat_id, position)
+WHERE NOT EXISTS (SELECT 1 FROM seats WHERE seats.seat_id = wanted.seat_id AND event_id = $1 AND status = 'AVAILABLE')
+ORDER BY position`;
+
+/**
+ * Frees what this reservation holds and notes its ending. Where it holds nothing yet, the row that it leaves makes a
+ * hold statement that is still on its way change nothing. Answers the seats that are free, also on a repeat.
+ */
+const RELEASE = `
+WITH mine AS (
+  SELECT seat_id FROM seats
+  WHERE seat_id = ANY($3) AND reservation_id = $1 AND status = 'HELD' AND fence <= coalesce($5, fence)
+  ORDER BY seat_id FOR UPDATE
+), freed AS (
+  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM mine WHERE seats.seat_id = mine.seat_id
+  RETURNING seats.seat_id
+), ended AS (
+  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
+  VALUES ($1, $2, $4, $3, 0, 'XXX', 'REFUSED', 0, clock_timestamp(), clock_timestamp())
+  ON CONFLICT (reservation_id) DO UPDATE SET status = $6
+  WHERE reservations.status = 'HELD' AND reservations.fence <= coalesce($5, reservations.fence)
+)
+SELECT seat_id FROM freed
+UNION SELECT seat_id FROM seats WHERE seat_id = ANY($3) AND status = 'AVAILABLE'`;
+
+/** Moves all of a hold's seats from one status to another, or none; a repeat counts as done. */
+const MOVE = `
+WITH mine AS (
+  SELECT seat_id FROM seats
+  WHERE seat_id = ANY($2) AND reservation_id = $1 AND fence = $3 AND status IN ($4, $5)
+  ORDER BY seat_id FOR UPDATE
+)
+UPDATE seats SET status = $5
+WHERE seat_id = ANY($2) AND (SELECT count(*) FROM mine) = cardinality($2::varchar[])`;
+
+interface HoldRow extends Omit<Hold, 'created_at' | 'expires_at'> {
+  created_at: Date;
+  expires_at: Date;
+}
+
+const toHold = (row: HoldRow): Hold => ({
+  ...row,
+  created_at: row.created_at.toISOString(),
+  expires_at: row.expires_at.toISOString(),
+});
+
+/** PostgreSQL decides who has a seat. Every statement names its owner, and every one may be repeated. */
+export function createSeatHolds(database: Pool, locks: SeatLocks) {
+  async function move(seats: HeldSeats, from: string, to: string): Promise<boolean> {
+    const { rowCount } = await database.query({
+      name: 'move-seats',
+      text: MOVE,
+      values: [seats.reservation_id, seats.seat_ids, seats.fence, from, to],
+    });
+    return rowCount === seats.seat_ids.length;
+  }
+
+  return {
+    /** Holds all seats or none; a repeat answers the hold that is there. */
+    async holdSeats(request: HoldRequest): Promise<HoldResult> {
+      const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
+      const granted = await database.query<HoldRow>({
+        name: 'hold-seats',
+        text: HOLD,
+        values: [reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue],
+      });
+      const row = granted.rows[0] ?? (await database.query<HoldRow>(GRANTED_BEFORE, [reservation_id])).rows[0];
+      if (row) {
+        await locks.announce(event_id, seat_ids, 'HELD');
+        return { hold: toHold(row) };
+      }
+      const { rows } = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
+      return { conflicts: rows.map(({ seat_id }) => seat_id) };
+    },
+
+    /** The undo of `holdSeats`: frees the seats and notes how the reservation ended. */
+    async releaseSeats(request: ReleaseRequest): Promise<void> {
+      const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
+      const { rows } = await database.query<{ seat_id: string }>({
+        name: 'release-seats',
+        text: RELEASE,
+        values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
+      });
+      const free = rows.map(({ seat_id }) => seat_id);
+      await locks.announce(event_id, free, 'AVAILABLE');
+    },
+
+    /** HELD to BOOKED; false when the hold is no longer this reservation's. */
+    async bookSeats(seats: HeldSeats): Promise<boolean> {
+      const booked = await move(seats, 'HELD', 'BOOKED');
+      if (booked) await locks.announce(seats.event_id, seats.seat_ids, 'BOOKED');
+      return booked;
+    },
+
+    /** The undo of `bookSeats`: the seats are held again. */
+    async unbookSeats(seats: HeldSeats): Promise<void> {
+      const held = await move(seats, 'BOOKED', 'HELD');
+      if (held) await locks.announce(seats.event_id, seats.seat_ids, 'HELD');
+    },
+  };
+}

@@ -1,0 +1,106 @@
+import { ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
+import type { Redis, Result } from 'ioredis';
+import type { Logger } from 'pino';
+import { SEAT_CHANGES_KEPT, bookedSeats, seatChanges, seatLock } from '../domain/redis-keys.ts';
+import type { SeatStatus } from '../domain/model.ts';
+
+/** The seats of one reservation. */
+export interface SeatsOfReservation {
+  event_id: string;
+  reservation_id: string;
+  seat_ids: string[];
+}
+
+/** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
+const LOCK = `
+local owner, ttl_ms = ARGV[1], ARGV[2]
+local conflicts = {}
+for i = 2, #KEYS do
+  local holder = redis.call('GET', KEYS[i])
+  if (holder and holder ~= owner) or redis.call('SISMEMBER', KEYS[1], ARGV[i + 1]) == 1 then
+    conflicts[#conflicts + 1] = ARGV[i + 1]
+  end
+end
+if #conflicts == 0 then
+  for i = 2, #KEYS do
+    if not redis.call('SET', KEYS[i], owner, 'NX', 'PX', ttl_ms) then redis.call('PEXPIRE', KEYS[i], ttl_ms) end
+  end
+end
+return conflicts`;
+
+/** Only the owner's locks are deleted. A sold seat is noted in the same step, so that it is refused throughout. */
+const UNLOCK = `
+local owner, sold = ARGV[1], ARGV[2]
+for i = 2, #KEYS do
+  if sold == '1' then redis.call('SADD', KEYS[1], ARGV[i + 1]) end
+  if redis.call('GET', KEYS[i]) == owner then redis.call('DEL', KEYS[i]) end
+end`;
+
+/** Lua at a Redis that has or has not seen it: EVALSHA, and EVAL once after a restart. */
+function defineScripts(redis: Redis) {
+  redis.defineCommand('lockSeats', { lua: LOCK });
+  redis.defineCommand('unlockSeats', { lua: UNLOCK });
+}
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    lockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
+    unlockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
+  }
+}
+
+/**
+ * The filter in front of PostgreSQL. It never decides: while Redis is away a circuit breaker opens, nothing is locked,
+ * and the guarded statement in PostgreSQL refuses the second buyer by itself.
+ */
+export function createSeatLocks(redis: Redis, log: Logger) {
+  defineScripts(redis);
+  const breaker = circuitBreaker(handleAll, { halfOpenAfter: 1_000, breaker: new ConsecutiveBreaker(3) });
+  breaker.onBreak(() => log.warn('Redis does not answer: seats are held without locks'));
+  breaker.onReset(() => log.info('Redis answers again'));
+
+  /** What `command` answers, or `otherwise` while Redis is away. */
+  async function orWithout<T>(otherwise: T, command: () => Promise<T>): Promise<T> {
+    try {
+      return await breaker.execute(command);
+    } catch (error) {
+      if (!isBrokenCircuitError(error)) log.warn({ err: error }, 'a command to Redis failed');
+      return otherwise;
+    }
+  }
+
+  const keys = ({ event_id, seat_ids }: SeatsOfReservation) => [
+    bookedSeats(event_id),
+    ...seat_ids.map((seatId) => seatLock(event_id, seatId)),
+  ];
+
+  return {
+    /** Locks all seats or none; answers the seats that another reservation has. */
+    async lockSeats(seats: SeatsOfReservation & { ttl_ms: number }): Promise<{ conflicts: string[] }> {
+      const { reservation_id, seat_ids, ttl_ms } = seats;
+      const conflicts = await orWithout([], () =>
+        redis.lockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, ttl_ms, ...seat_ids),
+      );
+      return { conflicts };
+    },
+
+    /** Deletes the locks that this reservation owns; `sold` keeps the seats refused. */
+    async unlockSeats(seats: SeatsOfReservation & { sold: boolean }): Promise<void> {
+      const { reservation_id, seat_ids, sold } = seats;
+      await orWithout(null, () =>
+        redis.unlockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, sold ? 1 : 0, ...seat_ids),
+      );
+    },
+
+    /** Tells the viewers of the event. Called while the seats are locked, so changes of a seat keep their order. */
+    async announce(eventId: string, seatIds: string[], status: SeatStatus): Promise<void> {
+      const changes = redis.pipeline();
+      for (const seatId of seatIds) {
+        changes.xadd(seatChanges(eventId), 'MAXLEN', '~', SEAT_CHANGES_KEPT, '*', 'seat_id', seatId, 'status', status);
+      }
+      await orWithout(null, () => changes.exec());
+    },
+  };
+}
+
+export type SeatLocks = ReturnType<typeof createSeatLocks>;

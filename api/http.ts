@@ -1,0 +1,72 @@
+/** What every route of the API is made of. */
+import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
+import { Type } from 'typebox';
+import type { Pool } from 'pg';
+import type { Redis } from 'ioredis';
+import { Id } from '../domain/model.ts';
+import type { Config } from '../runtime/config.ts';
+import type { Logger } from '../runtime/logger.ts';
+import type { Catalog, CatalogEntry } from './catalog.ts';
+import type { Answer, AnswerOnce } from './idempotency.ts';
+import { PROBLEM_MEDIA_TYPE, Problem } from './problems.ts';
+import type { Queries } from './queries.ts';
+import type { ReservationWorkflows } from './reservation-workflows.ts';
+import type { SeatMaps } from './seat-maps.ts';
+import type { SeatStream } from './seat-stream.ts';
+
+/** What the routes work with. */
+export interface ApiDependencies {
+  config: Pick<Config, 'HOLD_SECONDS' | 'PAYMENT_GATEWAY'>;
+  log: Logger;
+  database: Pool;
+  redis: Redis;
+  queries: Queries;
+  catalog: Catalog;
+  seatMaps: SeatMaps;
+  seatStream: SeatStream;
+  workflows: ReservationWorkflows;
+  answerOnce: AnswerOnce;
+}
+
+/** A server whose handlers are typed by their schemas. */
+export type Api = FastifyInstance<
+  import('node:http').Server,
+  import('node:http').IncomingMessage,
+  import('node:http').ServerResponse,
+  Logger,
+  TypeBoxTypeProvider
+>;
+
+export const EventParams = Type.Object({ event_id: Id });
+
+/** On every POST. Visible ASCII, at most 255 characters. */
+export const IdempotencyHeaders = Type.Object({
+  'idempotency-key': Type.Optional(Type.String({ minLength: 1, maxLength: 255, pattern: '^[!-~]+$' })),
+});
+
+/** @throws Problem EVENT_NOT_FOUND */
+export async function requireEvent(catalog: Catalog, eventId: string): Promise<CatalogEntry> {
+  const entry = await catalog.get(eventId);
+  if (!entry) throw new Problem('EVENT_NOT_FOUND', `There is no event ${eventId}.`);
+  return entry;
+}
+
+/** A refusal in the form in which it is sent and stored. */
+export const problemAnswer = (problem: Problem, instance: string): Answer => ({
+  status: problem.status,
+  headers: { ...problem.headers, 'content-type': PROBLEM_MEDIA_TYPE },
+  body: problem.toBody(instance),
+});
+
+/** Sends an answer as it is: what was stored before is sent to the letter. */
+export function sendAnswer(reply: FastifyReply, { status, headers, body }: Answer): FastifyReply {
+  return reply
+    .code(status)
+    .headers({ 'content-type': 'application/json; charset=utf-8', ...headers })
+    .serializer(JSON.stringify)
+    .send(body);
+}
+
+/** The path without its query, which names the resource in a problem. */
+export const instanceOf = (request: FastifyRequest) => request.url.split('?', 1)[0] ?? request.url;

@@ -1,0 +1,104 @@
+import { Type, type TSchema } from 'typebox';
+
+/** Every way in which a request is refused: its word, its HTTP status and what it is called (RFC 9457). */
+const PROBLEMS = {
+  INVALID_REQUEST: [400, 'The request is not valid'],
+  SHOW_TIME_REQUIRED: [400, 'The event has several shows: name one'],
+  PAYMENT_DECLINED: [402, 'The payment was declined'],
+  NOT_FOUND: [404, 'Nothing is here'],
+  EVENT_NOT_FOUND: [404, 'No such event'],
+  SHOW_NOT_FOUND: [404, 'The event has no such show'],
+  RESERVATION_NOT_FOUND: [404, 'No such reservation'],
+  BOOKING_NOT_FOUND: [404, 'No such booking'],
+  METHOD_NOT_ALLOWED: [405, 'The method is not allowed here'],
+  REQUEST_TIMEOUT: [408, 'The request took too long to arrive'],
+  SEATS_UNAVAILABLE: [409, 'Some of the seats are taken'],
+  ALREADY_CONFIRMED: [409, 'The reservation is confirmed'],
+  RESERVATION_RELEASED: [409, 'The reservation was released'],
+  RESERVATION_NOT_HELD: [409, 'The reservation holds no seats'],
+  PAYMENT_IN_PROGRESS: [409, 'A payment of this reservation is in progress'],
+  TOO_MANY_PAYMENTS: [409, 'Too many payments of this reservation were declined'],
+  RESERVATION_EXPIRED: [410, 'The hold has expired'],
+  BODY_TOO_LARGE: [413, 'The body is too large'],
+  UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be application/json'],
+  SEATS_NOT_IN_EVENT: [422, 'Some of the seats are not in this event'],
+  IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used with another body'],
+  HEADERS_TOO_LARGE: [431, 'The headers are too large'],
+  INTERNAL_ERROR: [500, 'Something went wrong on our side'],
+  UNAVAILABLE: [503, 'The service cannot answer right now'],
+  PAYMENT_UNAVAILABLE: [503, 'The payment gateway cannot answer right now'],
+} as const satisfies Record<string, readonly [number, string]>;
+
+export type ProblemCode = keyof typeof PROBLEMS;
+
+export const PROBLEM_MEDIA_TYPE = 'application/problem+json; charset=utf-8';
+
+/** A refusal that the client is told of. */
+export class Problem extends Error {
+  override name = 'Problem';
+  readonly status: number;
+  readonly title: string;
+
+  /**
+   * @param detail what is wrong with this request, for a person
+   * @param members what a program can use, beside the standard members
+   */
+  constructor(
+    readonly code: ProblemCode,
+    readonly detail: string,
+    readonly members: Readonly<Record<string, unknown>> = {},
+    readonly headers: Readonly<Record<string, string>> = {},
+  ) {
+    super(detail);
+    [this.status, this.title] = PROBLEMS[code];
+  }
+
+  /** The body of the answer. */
+  toBody(instance: string) {
+    const { code, title, status, detail, members } = this;
+    return {
+      type: `urn:holdfast:problem:${code.toLowerCase().replaceAll('_', '-')}`,
+      title,
+      status,
+      detail,
+      instance,
+      code,
+      ...members,
+    };
+  }
+}
+
+export const isProblemCode = (word: string): word is ProblemCode => Object.hasOwn(PROBLEMS, word);
+
+/** The answer where a service of ours is away or slow: nothing is known to have happened, and a retry is safe. */
+export const unavailable = (detail: string) => new Problem('UNAVAILABLE', detail, {}, { 'retry-after': '1' });
+
+const ProblemBody = Type.Object(
+  {
+    type: Type.String(),
+    title: Type.String(),
+    status: Type.Integer(),
+    detail: Type.String(),
+    instance: Type.String(),
+    code: Type.String(),
+    errors: Type.Optional(Type.Array(Type.Object({ path: Type.String(), detail: Type.String() }))),
+    conflicts: Type.Optional(Type.Array(Type.String())),
+    show_times: Type.Optional(Type.Array(Type.String())),
+  },
+  { additionalProperties: true },
+);
+
+/** The response schemas of a route's refusals, for its documentation. */
+export const refusals = <Status extends number>(...statuses: Status[]): Record<Status | 500, TSchema> => {
+  const documented = [...statuses, 500].map((status) => [
+    status,
+    {
+      description: Object.entries(PROBLEMS)
+        .filter(([, [of]]) => of === status)
+        .map(([code]) => code)
+        .join(', '),
+      content: { 'application/problem+json': { schema: ProblemBody } },
+    },
+  ]);
+  return Object.fromEntries(documented);
+};

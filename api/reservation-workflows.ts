@@ -1,0 +1,141 @@
+import { randomUUID } from 'node:crypto';
+import {
+  ServiceError,
+  WithStartWorkflowOperation,
+  WorkflowExecutionAlreadyStartedError,
+  WorkflowNotFoundError,
+  WorkflowUpdateFailedError,
+  WorkflowUpdateRPCTimeoutOrCancelledError,
+  WorkflowUpdateStage,
+  type Client,
+  type WorkflowUpdateHandle,
+} from '@temporalio/client';
+import { ApplicationFailure } from '@temporalio/common';
+import {
+  TaskQueues,
+  claim,
+  pay,
+  release,
+  searchAttributes,
+  type Ending,
+  type PaymentOutcome,
+  type ReservationInput,
+  type Reserved,
+} from '../workflows/messages.ts';
+
+/** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
+const TEMPORAL_DEADLINE_MS = 2_000;
+
+/** Temporal did not answer in time, so what became of the call is not known. */
+export class OutcomeUnknown extends Error {
+  override name = 'OutcomeUnknown';
+}
+
+/** The reservation's workflow said no; `code` is the reason. */
+export class Refused extends Error {
+  override name = 'Refused';
+  constructor(readonly code: string) {
+    super(code);
+  }
+}
+
+/** The reservation's workflow has ended, or never was. */
+export class NotRunning extends Error {
+  override name = 'NotRunning';
+}
+
+/** Tells failures apart by what they mean for the buyer. */
+function meaning(error: unknown): unknown {
+  if (error instanceof WorkflowUpdateFailedError) {
+    const type = error.cause instanceof ApplicationFailure ? error.cause.type : undefined;
+    // The server itself fails an update that a workflow did not finish before it ended.
+    return type === 'AcceptedUpdateCompletedWorkflow' ? new NotRunning() : new Refused(type ?? 'INTERNAL_ERROR');
+  }
+  if (error instanceof WorkflowNotFoundError || error instanceof WorkflowExecutionAlreadyStartedError) {
+    return new NotRunning();
+  }
+  if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || error instanceof ServiceError) {
+    return new OutcomeUnknown('Temporal did not answer in time', { cause: error });
+  }
+  return error;
+}
+
+/**
+ * Reservations as workflows: starts them and speaks to them, each call within 2 s.
+ * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
+ */
+export function createReservationWorkflows(client: Client) {
+  async function within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
+    try {
+      return await client.connection.withDeadline(Date.now() + deadlineMs, call);
+    } catch (error) {
+      throw meaning(error);
+    }
+  }
+
+  return {
+    /** Starts the reservation, or finds the one that a retry started before, and answers what its hold became. */
+    reserve(reservationId: string, input: ReservationInput): Promise<Reserved> {
+      const start = new WithStartWorkflowOperation('reservation', {
+        workflowId: reservationId,
+        taskQueue: TaskQueues.reservations,
+        args: [input],
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        typedSearchAttributes: [
+          { key: searchAttributes.EventId, value: input.event_id },
+          { key: searchAttributes.UserId, value: input.user_id },
+          { key: searchAttributes.ReservationStatus, value: 'HELD' },
+        ],
+        staticSummary: `${input.seat_ids.length} seat(s) of ${input.event_id}`,
+      });
+      return within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.executeUpdateWithStart(claim, {
+          startWorkflowOperation: start,
+          updateId: randomUUID(),
+          args: [{ answer_by_ms: Date.now() + TEMPORAL_DEADLINE_MS }],
+        }),
+      );
+    },
+
+    /**
+     * Hands a payment to the reservation; resolves once it is accepted, which is durable. The same `updateId` again
+     * finds the payment that is there.
+     */
+    pay(reservationId: string, paymentToken: string, updateId: string): Promise<WorkflowUpdateHandle<PaymentOutcome>> {
+      return within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.getHandle(reservationId).startUpdate(pay, {
+          updateId,
+          args: [{ payment_token: paymentToken }],
+          waitForStage: WorkflowUpdateStage.ACCEPTED,
+        }),
+      );
+    },
+
+    /**
+     * What became of a payment; undefined when `waitMs` were not enough. With 0 nothing is sent: only what came with
+     * the acceptance is known, and that is how a refusal shows.
+     */
+    async settled(payment: WorkflowUpdateHandle<PaymentOutcome>, waitMs: number): Promise<PaymentOutcome | undefined> {
+      try {
+        return await within(waitMs, () => payment.result());
+      } catch (error) {
+        if (error instanceof OutcomeUnknown) return undefined;
+        throw error;
+      }
+    },
+
+    /** Gives the seats back; answers how the reservation ended, which may be by a payment that came first. */
+    release(reservationId: string): Promise<Ending> {
+      return within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.getHandle(reservationId).executeUpdate(release, { updateId: 'release' }),
+      );
+    },
+
+    async ping(): Promise<void> {
+      await within(1_000, () => client.connection.workflowService.getSystemInfo({}));
+    },
+  };
+}
+
+export type ReservationWorkflows = ReturnType<typeof createReservationWorkflows>;

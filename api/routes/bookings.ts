@@ -1,0 +1,119 @@
+import { createHash } from 'node:crypto';
+import { Type, type Static } from 'typebox';
+import { Booking, Id, type Reservation } from '../../domain/model.ts';
+import type { PaymentOutcome } from '../../workflows/messages.ts';
+import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDependencies } from '../http.ts';
+import type { Answer } from '../idempotency.ts';
+import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';
+import { NotRunning } from '../reservation-workflows.ts';
+import { endedProblem, refusalProblem, requireReservation } from './reservations.ts';
+
+const BookingBody = Type.Object(
+  { reservation_id: Id, payment_token: Type.String({ minLength: 1, maxLength: 255, pattern: '^[!-~]+$' }) },
+  { additionalProperties: false },
+);
+type BookingBody = Static<typeof BookingBody>;
+
+const MAX_WAIT_SECONDS = 30;
+
+/** The seconds that the client wants to wait for the outcome (RFC 7240, 4.3), at most 30; undefined: it does not. */
+function waitSeconds(prefer: string | undefined): number | undefined {
+  const wait = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?/i.exec(prefer ?? '')?.[1];
+  return wait === undefined ? undefined : Math.min(Number(wait), MAX_WAIT_SECONDS);
+}
+
+/**
+ * The same for every repeat of one payment. Without a key, a token counts as a repeat while no payment has failed
+ * since, so that a buyer may try the same card again.
+ */
+function paymentId(key: string | undefined, token: string, failedBefore: number): string {
+  const parts = key === undefined ? [token, failedBefore] : [key];
+  return `pay-${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`;
+}
+
+const bookingAnswer = (status: number, booking: Booking, headers: Record<string, string> = {}): Answer => ({
+  status,
+  headers: { location: `/api/v1/bookings/${booking.booking_id}`, ...headers },
+  body: booking,
+});
+
+function failureProblem({ failure, booking_id }: Extract<PaymentOutcome, { status: 'FAILED' }>): Problem {
+  const code = isProblemCode(failure.code) ? failure.code : 'INTERNAL_ERROR';
+  return new Problem(code, failure.detail, { booking_id });
+}
+
+export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }: ApiDependencies): Promise<void> {
+  /** A reservation that has ended: its booking, where that is what was asked for. */
+  async function answerEnded(reservation: Reservation): Promise<Answer> {
+    const [booking] = await queries.getBookings(reservation.reservation_id);
+    if (reservation.status !== 'CONFIRMED' || !booking) throw endedProblem(reservation);
+    return bookingAnswer(200, booking);
+  }
+
+  async function createBooking(body: BookingBody, key: string | undefined, wait: number | undefined): Promise<Answer> {
+    const { reservation_id, payment_token } = body;
+    const reservation = await requireReservation(queries, reservation_id);
+    if (reservation.status !== 'HELD') return answerEnded(reservation);
+
+    const failedBefore = (await queries.getBookings(reservation_id)).filter(({ status }) => status === 'FAILED').length;
+    try {
+      const payment = await workflows.pay(reservation_id, payment_token, paymentId(key, payment_token, failedBefore));
+      const outcome = await workflows.settled(payment, (wait ?? 0) * 1_000);
+      if (outcome?.status === 'FAILED') throw failureProblem(outcome);
+      const [booking] = await queries.getBookings(reservation_id);
+      if (!booking) throw unavailable('The payment was accepted, but is not recorded yet. Retry.');
+      const applied: Record<string, string> = wait === undefined ? {} : { 'preference-applied': `wait=${wait}` };
+      if (outcome) return bookingAnswer(201, booking, applied);
+      const { failure: _, ...accepted } = booking;
+      return bookingAnswer(202, { ...accepted, status: 'PENDING' }, applied);
+    } catch (error) {
+      if (error instanceof NotRunning) return answerEnded(await requireReservation(queries, reservation_id));
+      throw refusalProblem(error);
+    }
+  }
+
+  api.post(
+    '/bookings',
+    {
+      schema: {
+        summary: 'Pay for a reservation',
+        description: 'With `Prefer: wait=N` the answer comes when the payment is settled, or after N seconds.',
+        tags: ['bookings'],
+        headers: Type.Intersect([IdempotencyHeaders, Type.Object({ prefer: Type.Optional(Type.String()) })]),
+        body: BookingBody,
+        response: {
+          200: Booking,
+          201: Booking,
+          202: Booking,
+          ...refusals(400, 402, 404, 409, 410, 413, 415, 422, 502, 503),
+        },
+      },
+    },
+    async ({ body, headers }, reply) => {
+      const key = headers['idempotency-key'];
+      const answer = await answerOnce(
+        { scope: 'POST /bookings', key, body },
+        () => createBooking(body, key, waitSeconds(headers.prefer)),
+        (problem) => problemAnswer(problem, '/api/v1/bookings'),
+      );
+      return sendAnswer(reply, answer);
+    },
+  );
+
+  api.get(
+    '/bookings/:booking_id',
+    {
+      schema: {
+        summary: 'A booking',
+        tags: ['bookings'],
+        params: Type.Object({ booking_id: Id }),
+        response: { 200: Booking, ...refusals(400, 404, 503) },
+      },
+    },
+    async ({ params: { booking_id } }) => {
+      const booking = await queries.getBooking(booking_id);
+      if (!booking) throw new Problem('BOOKING_NOT_FOUND', `There is no booking ${booking_id}.`);
+      return booking;
+    },
+  );
+}

@@ -1,0 +1,66 @@
+import { Type } from 'typebox';
+import { Event } from '../../domain/model.ts';
+import { EventParams, requireEvent, type Api, type ApiDependencies } from '../http.ts';
+import { Problem, refusals } from '../problems.ts';
+
+const When = Type.Union([Type.String({ format: 'date-time' }), Type.String({ format: 'date' })], {
+  description: 'RFC 3339: a date, or a date and time',
+});
+
+const EventsQuery = Type.Object(
+  {
+    from: Type.Optional(When),
+    to: Type.Optional(When),
+    q: Type.Optional(Type.String({ maxLength: 100, pattern: '^\\P{Cc}*$', description: 'Part of a name or venue' })),
+    limit: Type.Integer({ minimum: 1, maximum: 100, default: 20 }),
+    cursor: Type.Optional(Type.String({ maxLength: 300, description: '`next_cursor` of the page before' })),
+  },
+  { additionalProperties: false },
+);
+
+const EventPage = Type.Object({ events: Type.Array(Event), next_cursor: Type.Union([Type.String(), Type.Null()]) });
+
+const toCursor = ({ date, event_id }: Event) => Buffer.from(`${date} ${event_id}`).toString('base64url');
+
+/** @throws Problem INVALID_REQUEST for what this API did not give out */
+function fromCursor(cursor: string): { date: string; event_id: string } {
+  const [date = '', event_id = ''] = Buffer.from(cursor, 'base64url').toString().split(' ');
+  const isOurs = event_id !== '' && !Number.isNaN(Date.parse(date)) && new Date(date).toISOString() === date;
+  if (isOurs && /^[!-~]{1,64}$/.test(event_id)) return { date, event_id };
+  const detail = 'must be a next_cursor that this API gave out';
+  throw new Problem('INVALID_REQUEST', `cursor ${detail}`, { errors: [{ path: 'cursor', detail }] });
+}
+
+export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencies): Promise<void> {
+  api.get(
+    '/events',
+    {
+      schema: {
+        summary: 'Events by date',
+        tags: ['events'],
+        querystring: EventsQuery,
+        response: { 200: EventPage, ...refusals(400, 503) },
+      },
+    },
+    async ({ query: { from, to, q, limit, cursor } }) => {
+      const after = cursor === undefined ? undefined : fromCursor(cursor);
+      const events = await queries.findEvents({ from, to, text: q, after, limit: limit + 1 });
+      const page = events.slice(0, limit);
+      const last = page.at(-1);
+      return { events: page, next_cursor: last && events.length > limit ? toCursor(last) : null };
+    },
+  );
+
+  api.get(
+    '/events/:event_id',
+    {
+      schema: {
+        summary: 'One event',
+        tags: ['events'],
+        params: EventParams,
+        response: { 200: Event, ...refusals(400, 404, 503) },
+      },
+    },
+    async ({ params }) => (await requireEvent(catalog, params.event_id)).event,
+  );
+}

@@ -1,0 +1,173 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { Type, type Static } from 'typebox';
+import type { Hold } from '../../activities/seat-holds.ts';
+import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
+import type { Reserved } from '../../workflows/messages.ts';
+import {
+  IdempotencyHeaders,
+  problemAnswer,
+  requireEvent,
+  sendAnswer,
+  type Api,
+  type ApiDependencies,
+} from '../http.ts';
+import type { Answer } from '../idempotency.ts';
+import { Problem, isProblemCode, refusals, unavailable, type ProblemCode } from '../problems.ts';
+import { NotRunning, Refused } from '../reservation-workflows.ts';
+import { findTaken } from '../seat-filter.ts';
+
+const ReservationBody = Type.Object(
+  {
+    event_id: Id,
+    seat_ids: Type.Array(Id, { minItems: 1, maxItems: MAX_SEATS, uniqueItems: true }),
+    user_id: Id,
+  },
+  { additionalProperties: false },
+);
+type ReservationBody = Static<typeof ReservationBody>;
+
+export const ReservationParams = Type.Object({ reservation_id: Id });
+
+/** Retries of a key whose earlier reservations ended without an answer; more is a client that never listens. */
+const MAX_TRIES = 5;
+
+/** The same for every retry of a request with a key, so that a retry finds the workflow that is there. */
+function reservationId(userId: string, key: string | undefined, attempt: number): string {
+  if (key === undefined) return `res_${randomUUID().replaceAll('-', '')}`;
+  const digest = createHash('sha256').update(JSON.stringify([userId, key, attempt]));
+  return `res_${digest.digest('hex').slice(0, 32)}`;
+}
+
+const seatsUnavailable = (conflicts: string[]) =>
+  new Problem('SEATS_UNAVAILABLE', 'Other buyers have these seats: choose others.', { conflicts });
+
+const locationOf = (id: string) => `/api/v1/reservations/${id}`;
+
+function heldAnswer(reservation_id: string, body: ReservationBody, hold: Hold): Answer {
+  const reservation: Reservation = {
+    reservation_id,
+    ...body,
+    price: { amount: hold.price, currency: hold.currency },
+    status: 'HELD',
+    expires_at: hold.expires_at,
+    expires_in_seconds: Math.max(0, Math.floor((Date.parse(hold.expires_at) - Date.now()) / 1_000)),
+    created_at: hold.created_at,
+  };
+  return { status: 201, headers: { location: locationOf(reservation_id) }, body: reservation };
+}
+
+/** @throws Problem RESERVATION_NOT_FOUND */
+export async function requireReservation(queries: ApiDependencies['queries'], id: string): Promise<Reservation> {
+  const reservation = await queries.getReservation(id);
+  if (!reservation) throw new Problem('RESERVATION_NOT_FOUND', `There is no reservation ${id}.`);
+  return reservation;
+}
+
+const ENDED: Partial<Record<Reservation['status'], ProblemCode>> = {
+  CONFIRMED: 'ALREADY_CONFIRMED',
+  RELEASED: 'RESERVATION_RELEASED',
+  EXPIRED: 'RESERVATION_EXPIRED',
+};
+
+/** Why a reservation that has ended takes no more requests. */
+export const endedProblem = ({ status, reservation_id }: Pick<Reservation, 'status' | 'reservation_id'>) =>
+  new Problem(ENDED[status] ?? 'UNAVAILABLE', `Reservation ${reservation_id} is ${status}.`);
+
+/** What a workflow's refusal means to the client. */
+export function refusalProblem(error: unknown): unknown {
+  if (!(error instanceof Refused) || !isProblemCode(error.code)) return error;
+  return new Problem(error.code, 'The reservation does not take this request in its present state.');
+}
+
+export async function reservationRoutes(api: Api, deps: ApiDependencies): Promise<void> {
+  const { config, catalog, queries, redis, workflows, answerOnce } = deps;
+
+  /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
+  async function reserve(body: ReservationBody, key: string | undefined): Promise<{ id: string; reserved: Reserved }> {
+    const { event_id, seat_ids, user_id } = body;
+    for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
+      const id = reservationId(user_id, key, attempt);
+      const taken = await findTaken(redis, event_id, seat_ids, id);
+      if (taken.length > 0) throw seatsUnavailable(taken);
+      try {
+        const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
+        return { id, reserved: await workflows.reserve(id, input) };
+      } catch (error) {
+        if (!(error instanceof NotRunning)) throw error;
+      }
+    }
+    throw unavailable('This key was retried too often: use a new one.');
+  }
+
+  async function createReservation(body: ReservationBody, key: string | undefined): Promise<Answer> {
+    const entry = await requireEvent(catalog, body.event_id);
+    const foreign = await catalog.getForeignSeats(entry, body.seat_ids);
+    if (foreign.length > 0) {
+      throw new Problem('SEATS_NOT_IN_EVENT', `Not seats of ${body.event_id}: ${foreign.join(', ')}`, {
+        seat_ids: foreign,
+      });
+    }
+    const { id, reserved } = await reserve(body, key);
+    if (reserved.status === 'HELD') return heldAnswer(id, body, reserved.hold);
+    if (reserved.status === 'REFUSED') throw seatsUnavailable(reserved.conflicts);
+    throw unavailable('The seats could not be held right now. Retry with the same Idempotency-Key.');
+  }
+
+  api.post(
+    '/reservations',
+    {
+      schema: {
+        summary: 'Hold seats: all of them, or none',
+        tags: ['reservations'],
+        headers: IdempotencyHeaders,
+        body: ReservationBody,
+        response: { 201: Reservation, ...refusals(400, 404, 409, 413, 415, 422, 503) },
+      },
+    },
+    async ({ body, headers }, reply) => {
+      const key = headers['idempotency-key'];
+      const answer = await answerOnce(
+        { scope: 'POST /reservations', key, body },
+        () => createReservation(body, key),
+        (problem) => problemAnswer(problem, '/api/v1/reservations'),
+      );
+      return sendAnswer(reply, answer);
+    },
+  );
+
+  api.get(
+    '/reservations/:reservation_id',
+    {
+      schema: {
+        summary: 'A reservation, in every state',
+        tags: ['reservations'],
+        params: ReservationParams,
+        response: { 200: Reservation, ...refusals(400, 404, 503) },
+      },
+    },
+    async ({ params }) => requireReservation(queries, params.reservation_id),
+  );
+
+  api.delete(
+    '/reservations/:reservation_id',
+    {
+      schema: {
+        summary: 'Give the seats back early',
+        tags: ['reservations'],
+        params: ReservationParams,
+        response: { 200: Reservation, ...refusals(400, 404, 409, 410, 503) },
+      },
+    },
+    async ({ params: { reservation_id } }) => {
+      const before = await requireReservation(queries, reservation_id);
+      if (before.status === 'HELD') {
+        await workflows.release(reservation_id).catch((error: unknown) => {
+          if (!(error instanceof NotRunning)) throw refusalProblem(error);
+        });
+      }
+      const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id) : before;
+      if (after.status !== 'RELEASED') throw endedProblem(after);
+      return after;
+    },
+  );
+}

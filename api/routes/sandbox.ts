@@ -1,0 +1,21 @@
+import { Type } from 'typebox';
+import { listSandboxCharges } from '../../activities/sandbox-gateway.ts';
+import { Charge, Id } from '../../domain/model.ts';
+import type { Api, ApiDependencies } from '../http.ts';
+import { refusals } from '../problems.ts';
+
+/** Only with the sandbox gateway: what it charged, to compare with what was booked. */
+export async function sandboxRoutes(api: Api, { database }: ApiDependencies): Promise<void> {
+  api.get(
+    '/sandbox/charges',
+    {
+      schema: {
+        summary: "The sandbox gateway's charges of a reservation",
+        tags: ['sandbox'],
+        querystring: Type.Object({ reservation_id: Id }, { additionalProperties: false }),
+        response: { 200: Type.Object({ charges: Type.Array(Charge) }), ...refusals(400, 503) },
+      },
+    },
+    async ({ query }) => ({ charges: await listSandboxCharges(database, query.reservation_id) }),
+  );
+}

@@ -1,0 +1,138 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import type { SeatChange } from '../domain/model.ts';
+import { SEAT_CHANGES_KEPT, seatChanges } from '../domain/redis-keys.ts';
+import type { Logger } from '../runtime/logger.ts';
+
+/** A change and its place in the event's stream: `<milliseconds>-<number>`. */
+export interface NumberedChange {
+  id: string;
+  change: SeatChange;
+}
+
+/** Who is told of changes. Neither call waits. */
+export interface Viewer {
+  changes(changes: NumberedChange[]): void;
+  /** Some changes cannot be told any more: read the map again, then go on from `id`. */
+  reset(id: string): void;
+}
+
+const BLOCK_MS = 5_000;
+const RETRY_MS = 500;
+const BATCH = 1_000;
+const START = '0-0';
+
+/** Order of stream ids. */
+export function compareIds(a: string, b: string): number {
+  const [aMs = 0, aNumber = 0] = a.split('-').map(Number);
+  const [bMs = 0, bNumber = 0] = b.split('-').map(Number);
+  return aMs - bMs || aNumber - bNumber;
+}
+
+const toChange = ([id, fields]: [string, string[]]): NumberedChange => {
+  const seat_id = fields[fields.indexOf('seat_id') + 1] ?? '';
+  const status = fields[fields.indexOf('status') + 1];
+  return { id, change: { seat_id, status: status === 'HELD' || status === 'BOOKED' ? status : 'AVAILABLE' } };
+};
+
+/** One event's changes, read once for all its viewers in this process. */
+class Follower {
+  readonly viewers = new Set<Viewer>();
+  /** Resolves once `position` is known. */
+  readonly ready: Promise<void>;
+  position = START;
+  readonly #key: string;
+  readonly #redis: Redis;
+  #closed = false;
+
+  constructor(redisUrl: string, eventId: string, log: Logger) {
+    this.#key = seatChanges(eventId);
+    this.#redis = new Redis(redisUrl, {
+      maxRetriesPerRequest: null,
+      autoResendUnfulfilledCommands: false,
+      retryStrategy: () => RETRY_MS,
+    });
+    this.#redis.on('error', (error) => log.warn({ err: error }, 'seat changes are not followed while Redis is away'));
+    this.ready = this.#skipToEnd();
+    void this.#follow();
+  }
+
+  close(): void {
+    this.#closed = true;
+    this.#redis.disconnect();
+  }
+
+  async #follow(): Promise<void> {
+    await this.ready;
+    while (!this.#closed) {
+      const read = await this.#redis
+        .xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.position)
+        .catch(() => 'lost' as const);
+      if (read === 'lost') await this.#startAnew();
+      else this.#tell((read?.[0]?.[1] ?? []).map(toChange));
+    }
+  }
+
+  /** While Redis was away changes were made that nobody announced. */
+  async #startAnew(): Promise<void> {
+    await this.#skipToEnd();
+    for (const viewer of this.viewers) viewer.reset(this.position);
+  }
+
+  async #skipToEnd(): Promise<void> {
+    while (!this.#closed) {
+      const last = await this.#redis.xrevrange(this.#key, '+', '-', 'COUNT', 1).catch(() => undefined);
+      this.position = last?.[0]?.[0] ?? START;
+      if (last) return;
+      await delay(RETRY_MS);
+    }
+  }
+
+  #tell(changes: NumberedChange[]): void {
+    const last = changes.at(-1);
+    if (!last) return;
+    this.position = last.id;
+    for (const viewer of this.viewers) viewer.changes(changes);
+  }
+}
+
+/** The live changes of seats, kept in a Redis stream for each event, told to the viewers of this process. */
+export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
+  const followers = new Map<string, Follower>();
+
+  return {
+    /** Tells a viewer from now on; resolves with the id that "now" has and how to stop. */
+    async watch(eventId: string, viewer: Viewer): Promise<{ id: string; stop: () => void }> {
+      const follower = followers.get(eventId) ?? new Follower(redisUrl, eventId, log);
+      followers.set(eventId, follower);
+      follower.viewers.add(viewer);
+      await follower.ready;
+      return {
+        id: follower.position,
+        stop: () => {
+          if (!follower.viewers.delete(viewer) || follower.viewers.size > 0) return;
+          follower.close();
+          followers.delete(eventId);
+        },
+      };
+    },
+
+    /** The changes after `id`; undefined where some of them are no longer kept. */
+    async changesAfter(eventId: string, id: string): Promise<NumberedChange[] | undefined> {
+      const key = seatChanges(eventId);
+      const [oldest, newest, kept] = await Promise.all([
+        redis.xrange(key, '-', '+', 'COUNT', 1),
+        redis.xrevrange(key, '+', '-', 'COUNT', 1),
+        redis.xrange(key, `(${id}`, '+', 'COUNT', SEAT_CHANGES_KEPT * 2),
+      ]);
+      const isKept = compareIds(oldest[0]?.[0] ?? START, id) <= 0 && compareIds(id, newest[0]?.[0] ?? START) <= 0;
+      return isKept ? kept.map(toChange) : undefined;
+    },
+
+    close(): void {
+      for (const follower of followers.values()) follower.close();
+    },
+  };
+}
+
+export type SeatStream = ReturnType<typeof createSeatStream>;

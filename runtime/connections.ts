@@ -1,0 +1,37 @@
+/** Connections to the three services, each with a deadline on everything that waits. */
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import type { Logger } from './logger.ts';
+
+/** What a statement may take; the hold step's own deadline is longer, so that PostgreSQL gives up first. */
+const STATEMENT_TIMEOUT_MS = 2_000;
+/** Redis only makes a refusal fast: past this it is quicker to ask PostgreSQL. */
+const REDIS_COMMAND_TIMEOUT_MS = 250;
+
+/** A pool of at most `max` connections. Statements and waits for a connection end after 2 s. */
+export function connectPostgres(databaseUrl: string, max: number, log: Logger): pg.Pool {
+  const pool = new pg.Pool({
+    connectionString: databaseUrl,
+    max,
+    connectionTimeoutMillis: STATEMENT_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + 500,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: 10_000,
+    application_name: 'holdfast',
+  });
+  pool.on('error', (error) => log.warn({ err: error }, 'an idle connection to PostgreSQL was lost'));
+  return pool;
+}
+
+/** A client that fails a command at once while Redis is away, and after 250 ms when it does not answer. */
+export function connectRedis(redisUrl: string, log: Logger): Redis {
+  const redis = new Redis(redisUrl, {
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 0,
+    commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
+    connectTimeout: 2_000,
+    retryStrategy: (attempt) => Math.min(attempt * 50, 1_000),
+  });
+  redis.on('error', (error) => log.warn({ err: error }, 'Redis is not reachable'));
+  return redis;
+}

@@ -1,0 +1,54 @@
+import { ConfigError, readConfig, type Config } from './config.ts';
+import { createLogger, type Logger } from './logger.ts';
+
+/** What a process runs until it is told to stop. */
+export interface Service {
+  /** Finishes what is under way and lets go of every connection. */
+  stop(): Promise<void>;
+}
+
+/** Past this a stop is no longer clean: the process ends with exit code 1. */
+const STOP_DEADLINE_MS = 20_000;
+
+/**
+ * Runs one of our processes: reads the configuration, starts the service and tells a parent `ready`. SIGINT, SIGTERM
+ * and the death of the parent stop it cleanly; a second signal ends it at once.
+ */
+export async function runProcess(
+  name: string,
+  start: (config: Config, log: Logger) => Promise<Service>,
+): Promise<void> {
+  try {
+    const config = readConfig(process.env);
+    const log = createLogger(name, config.LOG_LEVEL);
+    const service = await start(config, log);
+    stopWhenTold(service, log);
+    process.send?.('ready');
+  } catch (error) {
+    console.error(error instanceof ConfigError ? error.message : `${name} could not start:`, ...describe(error));
+    process.exit(1);
+  }
+}
+
+const describe = (error: unknown) =>
+  error instanceof ConfigError ? [] : [error instanceof Error ? error.message : error];
+
+function stopWhenTold(service: Service, log: Logger): void {
+  let stopping = false;
+  const stop = (reason: string) => {
+    if (stopping) process.exit(1);
+    stopping = true;
+    log.info({ reason }, 'stopping');
+    setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
+    service.stop().then(
+      () => process.exit(0),
+      (error: unknown) => {
+        log.error({ err: error }, 'the stop was not clean');
+        process.exit(1);
+      },
+    );
+  };
+  process.on('SIGINT', () => stop('SIGINT'));
+  process.on('SIGTERM', () => stop('SIGTERM'));
+  process.on('disconnect', () => stop('the parent process is gone'));
+}

@@ -1,0 +1,58 @@
+/** A buyer's HTTP client: says what was answered, whatever it was. */
+import type { Booking, Charge, Reservation } from '../../domain/model.ts';
+
+export interface Reply<Body = unknown> {
+  status: number;
+  headers: Headers;
+  body: Body;
+}
+
+export interface ProblemBody {
+  code: string;
+  title: string;
+  detail: string;
+  type: string;
+  instance: string;
+  conflicts?: string[];
+  errors?: { path: string; detail: string }[];
+}
+
+/** @param base the API's URL, without the base path */
+export function buyerAt(base: string) {
+  /** The body is taken to be what the caller names: tests assert on it. */
+  async function call<Body>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
+    const response = await fetch(`${base}/api/v1${path}`, {
+      method,
+      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
+      signal: AbortSignal.timeout(40_000),
+    });
+    const text = await response.text();
+    const reply: Reply<Body> = {
+      status: response.status,
+      headers: response.headers,
+      body: text ? JSON.parse(text) : undefined,
+    };
+    return reply;
+  }
+
+  return {
+    call,
+    hold: (event_id: string, seat_ids: string[], user_id = 'ann', headers: Record<string, string> = {}) =>
+      call<Reservation & ProblemBody>('POST', '/reservations', { event_id, seat_ids, user_id }, headers),
+    pay: (reservation_id: string, payment_token: string, headers: Record<string, string> = {}) =>
+      call<Booking & ProblemBody>('POST', '/bookings', { reservation_id, payment_token }, headers),
+    payAndWait: (reservation_id: string, payment_token: string, seconds = 20) =>
+      call<Booking & ProblemBody>(
+        'POST',
+        '/bookings',
+        { reservation_id, payment_token },
+        { prefer: `wait=${seconds}` },
+      ),
+    release: (reservation_id: string) => call<Reservation & ProblemBody>('DELETE', `/reservations/${reservation_id}`),
+    reservation: (reservation_id: string) => call<Reservation & ProblemBody>('GET', `/reservations/${reservation_id}`),
+    booking: (booking_id: string) => call<Booking & ProblemBody>('GET', `/bookings/${booking_id}`),
+    charges: async (reservation_id: string) =>
+      (await call<{ charges: Charge[] }>('GET', `/sandbox/charges?reservation_id=${reservation_id}`)).body.charges,
+  };
+}

@@ -1,0 +1,46 @@
+/** A database, a Redis database and a Temporal namespace that no other test file uses. */
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import { inject } from 'vitest';
+import { createLogger } from '../../runtime/logger.ts';
+import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
+
+export const log = createLogger('test', process.env['LOG_LEVEL'] ?? 'silent');
+
+export interface Stores {
+  databaseUrl: string;
+  redisUrl: string;
+  namespace: string;
+  database: pg.Pool;
+  redis: Redis;
+  close(): Promise<void>;
+}
+
+/** Takes the next number of the run, and copies the migrated database with the demo events. */
+export async function openStores(): Promise<Stores> {
+  const sharedRedis = new Redis(inject('redis_url'));
+  const number = await sharedRedis.incr('test-files');
+  sharedRedis.disconnect();
+
+  const template = new URL(inject('database_url'));
+  const admin = new pg.Client({ connectionString: Object.assign(new URL(template), { pathname: '/postgres' }).href });
+  await admin.connect();
+  await admin.query(`CREATE DATABASE test_${number} TEMPLATE ${template.pathname.slice(1)} STRATEGY file_copy`);
+  await admin.end();
+
+  const databaseUrl = Object.assign(new URL(template), { pathname: `/test_${number}` }).href;
+  const redisUrl = `${inject('redis_url')}/${number}`;
+  const database = connectPostgres(databaseUrl, 20, log);
+  const redis = connectRedis(redisUrl, log);
+  return {
+    databaseUrl,
+    redisUrl,
+    namespace: `test-${number}`,
+    database,
+    redis,
+    async close() {
+      redis.disconnect();
+      await database.end();
+    },
+  };
+}

@@ -1,0 +1,95 @@
+/** The whole product in this process: workers and API, on stores of their own. */
+import { Client, Connection } from '@temporalio/client';
+import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
+import { inject } from 'vitest';
+import { createActivities, type Activities } from '../../activities/index.ts';
+import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
+import { buildApp } from '../../api/app.ts';
+import { createCatalog } from '../../api/catalog.ts';
+import { createIdempotency } from '../../api/idempotency.ts';
+import { createQueries } from '../../api/queries.ts';
+import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
+import { createSeatMaps } from '../../api/seat-maps.ts';
+import { createSeatStream } from '../../api/seat-stream.ts';
+import { createWorkers } from '../../worker/create-worker.ts';
+import { log, openStores, type Stores } from './stores.ts';
+
+Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
+
+export const workflowBundle = (): WorkflowBundleOption => ({ codePath: inject('workflow_bundle') });
+
+export interface RunningWorkers {
+  stop(): Promise<void>;
+}
+
+/** The workers of `stores`, with real side effects unless some are replaced. */
+export async function startWorkers(
+  { database, redis, namespace }: Stores,
+  replace: (activities: Activities) => Activities = (activities) => activities,
+  smtpUrl?: string,
+): Promise<RunningWorkers> {
+  const connection = await NativeConnection.connect({ address: inject('temporal_address') });
+  const gateway = createSandboxGateway(database);
+  const activities = createActivities({ database, redis, gateway, smtpUrl, mailFrom: 'box-office@localhost', log });
+  const workers = await createWorkers({
+    connection,
+    namespace,
+    activities: replace(activities),
+    workflows: { workflowBundle: workflowBundle() },
+  });
+  const running = Promise.all(workers.map((worker) => worker.run()));
+  return {
+    async stop() {
+      for (const worker of workers) worker.shutdown();
+      await running;
+      await connection.close();
+    },
+  };
+}
+
+/** The API of `stores`, listening on a free port. */
+export async function startApi(stores: Stores, holdSeconds: number) {
+  const connection = await Connection.connect({ address: inject('temporal_address') });
+  const client = new Client({ connection, namespace: stores.namespace });
+  const queries = createQueries(stores.database);
+  const seatStream = createSeatStream(stores.redisUrl, stores.redis, log);
+  const app = await buildApp({
+    config: { HOLD_SECONDS: holdSeconds, PAYMENT_GATEWAY: 'sandbox' },
+    log,
+    database: stores.database,
+    redis: stores.redis,
+    queries,
+    catalog: createCatalog(queries),
+    seatMaps: createSeatMaps(stores.redis, queries),
+    seatStream,
+    workflows: createReservationWorkflows(client),
+    answerOnce: createIdempotency(stores.database),
+  });
+  const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  return {
+    url,
+    client,
+    async stop() {
+      await app.close();
+      seatStream.close();
+      await connection.close();
+    },
+  };
+}
+
+/** Workers and API together. @param holdSeconds how long a hold lasts in it */
+export async function startSystem({ holdSeconds = 600 }: { holdSeconds?: number } = {}) {
+  const stores = await openStores();
+  const workers = await startWorkers(stores);
+  const api = await startApi(stores, holdSeconds);
+  return {
+    stores,
+    url: api.url,
+    client: api.client,
+    async stop() {
+      await api.stop();
+      await workers.stop();
+      await stores.close();
+    },
+  };
+}

@@ -1,0 +1,97 @@
+import { ApplicationFailure, CancellationScope, condition, log, setHandler } from '@temporalio/workflow';
+import * as messages from './messages.ts';
+import type { Ending, PaymentMessage, PaymentOutcome, Refusal, Reserved, Stage } from './messages.ts';
+
+/** Bounds the history, and what a card tester can do with one reservation. */
+const MAX_PAYMENTS = 10;
+
+export interface Payment {
+  message: PaymentMessage;
+  outcome?: PaymentOutcome;
+}
+
+const isPayment = (message: unknown): message is PaymentMessage =>
+  typeof message === 'object' &&
+  message !== null &&
+  (('payment_token' in message && typeof message.payment_token === 'string') ||
+    ('charge_id' in message && typeof message.charge_id === 'string'));
+
+/**
+ * What a reservation was told, and what it has become. Handlers only record a fact, where the state allows it; the
+ * workflow's main function acts.
+ */
+export class Inbox {
+  stage: Stage = 'RESERVING';
+  reserved: Reserved | undefined;
+  /** Set before the first await of an ending: whatever is asked for after it is refused with the reason. */
+  ending: Ending | undefined;
+  releaseAsked = false;
+  /** When the last client that asked gives up. */
+  answerByMs = 0;
+  /** To be settled in order; the first is being settled. */
+  readonly payments: Payment[] = [];
+  paymentsTried = 0;
+  confirmed: Extract<PaymentOutcome, { status: 'CONFIRMED' }> | undefined;
+
+  /** Sets every handler, so it comes before the first await. An operator's cancellation asks for the seats' release. */
+  constructor() {
+    CancellationScope.current().cancelRequested.catch(() => (this.releaseAsked = true));
+    setHandler(messages.stage, () => this.stage);
+    setHandler(messages.claim, ({ answer_by_ms }) => {
+      this.answerByMs = Math.max(this.answerByMs, answer_by_ms);
+      return recorded(() => this.reserved);
+    });
+    setHandler(
+      messages.pay,
+      (message) => {
+        const payment = this.#add(message);
+        return recorded(() => payment.outcome);
+      },
+      { validator: (_message) => refuse(this.#whyNotPay()) },
+    );
+    setHandler(messages.payment, (message) => {
+      if (isPayment(message)) this.#add(message);
+      else log.error('a payment signal without payment_token or charge_id was ignored');
+    });
+    setHandler(
+      messages.release,
+      () => {
+        this.releaseAsked = true;
+        return recorded(() => (this.stage === this.ending ? this.ending : undefined));
+      },
+      { validator: () => refuse(this.#whyNotRelease()) },
+    );
+  }
+
+  #add(message: PaymentMessage): Payment {
+    const payment: Payment = { message };
+    this.payments.push(payment);
+    return payment;
+  }
+
+  #whyNotPay(): Refusal | undefined {
+    if (this.releaseAsked || this.ending === 'RELEASED') return 'RESERVATION_RELEASED';
+    if (this.paymentsTried >= MAX_PAYMENTS) return 'TOO_MANY_PAYMENTS';
+    return this.reserved?.status === 'HELD' ? this.#whyNotRelease() : 'RESERVATION_NOT_HELD';
+  }
+
+  #whyNotRelease(): Refusal | undefined {
+    if (this.payments.length > 0) return 'PAYMENT_IN_PROGRESS';
+    if (this.ending === 'CONFIRMED') return 'ALREADY_CONFIRMED';
+    if (this.ending === 'EXPIRED') return 'RESERVATION_EXPIRED';
+    return undefined;
+  }
+}
+
+/** Resolves once a fact is there. */
+async function recorded<T>(fact: () => T | undefined): Promise<T> {
+  for (;;) {
+    const value = fact();
+    if (value !== undefined) return value;
+    await condition(() => fact() !== undefined);
+  }
+}
+
+function refuse(refusal: Refusal | undefined): void {
+  if (refusal) throw ApplicationFailure.nonRetryable(`refused: ${refusal}`, refusal);
+}

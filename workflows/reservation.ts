@@ -1,0 +1,166 @@
+/*
+ *   lock seats ──► hold seats ──► wait ──payment──► authorise ──► book ──► capture ──► CONFIRMED ──► mail
+ *       │              │           │ ▲                  │           │
+ *       └── taken ─────┤           │ └──── declined ────┴── refused ┘
+ *                      ▼           │
+ *                   REFUSED        ├── release ───► undo ──► RELEASED
+ *                                  └── deadline ──► undo ──► EXPIRED     (late payment: rescue or refund)
+ */
+import {
+  ActivityFailure,
+  CancellationScope,
+  allHandlersFinished,
+  condition,
+  log,
+  setCurrentDetails,
+  sleep,
+  upsertSearchAttributes,
+  workflowInfo,
+} from '@temporalio/workflow';
+import type { Hold } from '../activities/seat-holds.ts';
+import type { SeatsOfReservation } from '../activities/seat-locks.ts';
+import { Inbox, type Payment } from './inbox.ts';
+import { searchAttributes, type Ending, type ReservationInput, type Reserved, type Stage } from './messages.ts';
+import { settlePayment } from './payment.ts';
+import { giveBackPayment, sendConfirmation, steps, surely } from './steps.ts';
+import { UndoStack } from './undo.ts';
+
+/** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
+const LOCK_GRACE_MS = 60_000;
+/** How long a hold waits for a retry of the client that gave up on it. */
+const CLAIM_GRACE_MS = 5_000;
+
+/** One reservation, from its first lock to its one ending. Nothing interrupts it: cancelling asks for a release. */
+export async function reservation(input: ReservationInput): Promise<Ending> {
+  const seats = { reservation_id: workflowInfo().workflowId, event_id: input.event_id, seat_ids: input.seat_ids };
+  const saga: Saga = { input, seats, inbox: new Inbox(), undo: new UndoStack() };
+  const { inbox, undo } = saga;
+
+  return CancellationScope.nonCancellable(async () => {
+    inbox.reserved = await reserve(saga, { rescue: false });
+    if (inbox.reserved.status === 'HELD') {
+      enter(saga, 'HELD');
+      const deadline = startDeadline(inbox.reserved.hold);
+      if (await isAbandoned(inbox)) inbox.releaseAsked = true;
+      while (inbox.ending === undefined) {
+        await condition(() => inbox.payments.length > 0 || inbox.releaseAsked || deadline.passed);
+        if (inbox.payments[0]) await settle(saga, inbox.payments[0]);
+        else inbox.ending = inbox.releaseAsked ? 'RELEASED' : 'EXPIRED';
+      }
+    } else {
+      inbox.ending = 'REFUSED';
+    }
+
+    if (inbox.ending !== 'CONFIRMED') await undo.run();
+    enter(saga, inbox.ending);
+    while (inbox.payments[0]) await answerLatePayment(saga, inbox.payments[0]);
+    await sendMail(saga);
+    await condition(allHandlersFinished);
+    return inbox.ending;
+  });
+}
+
+interface Saga {
+  readonly input: ReservationInput;
+  readonly seats: SeatsOfReservation;
+  readonly inbox: Inbox;
+  readonly undo: UndoStack;
+  hold?: Hold;
+}
+
+/** Locks the seats in Redis and holds them in PostgreSQL: all, or none. */
+async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Reserved> {
+  const { seats, undo, inbox } = saga;
+  const { user_id, hold_seconds } = saga.input;
+  try {
+    undo.push(() => surely.unlockSeats({ ...seats, sold: false }));
+    const { conflicts } = await steps.lockSeats({ ...seats, ttl_ms: hold_seconds * 1_000 + LOCK_GRACE_MS });
+    if (conflicts.length > 0) return { status: 'REFUSED', conflicts };
+
+    undo.push(() => surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending: endingOf(inbox) }));
+    const result = await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
+    if ('conflicts' in result) return { status: 'REFUSED', conflicts: result.conflicts };
+    saga.hold = result.hold;
+    return { status: 'HELD', hold: result.hold };
+  } catch (error) {
+    if (error instanceof ActivityFailure) return { status: 'FAILED' };
+    throw error;
+  }
+}
+
+/** Counted from what PostgreSQL said is left, so no two clocks need to agree; a declined payment does not reset it. */
+function startDeadline({ hold_ms }: Hold): { passed: boolean } {
+  const deadline = { passed: false };
+  void sleep(hold_ms, { summary: 'the hold expires' }).then(() => (deadline.passed = true));
+  return deadline;
+}
+
+/** Whether every client that asked for this hold had given up before it was granted, and none asked again. */
+async function isAbandoned(inbox: Inbox): Promise<boolean> {
+  const isAwaited = () => inbox.payments.length > 0 || inbox.releaseAsked || Date.now() <= inbox.answerByMs;
+  return !isAwaited() && !(await condition(isAwaited, CLAIM_GRACE_MS));
+}
+
+async function settle(saga: Saga, payment: Payment): Promise<void> {
+  const { seats, inbox, hold } = saga;
+  if (!hold) throw new TypeError('a payment is settled only for a hold');
+  enter(saga, 'PAYING');
+  const outcome = await settlePayment({
+    seats: { ...seats, fence: hold.fence },
+    price: { amount: hold.price, currency: hold.currency },
+    attempt: ++inbox.paymentsTried,
+    message: payment.message,
+  });
+  if (outcome.status === 'CONFIRMED') {
+    await surely.unlockSeats({ ...seats, sold: true });
+    inbox.confirmed = outcome;
+    inbox.ending = 'CONFIRMED';
+  }
+  enter(saga, inbox.ending ?? 'HELD');
+  payment.outcome = outcome;
+  inbox.payments.shift();
+}
+
+/** A payment for a reservation that has ended: its seats, where they are still free, else the money back. */
+async function answerLatePayment(saga: Saga, payment: Payment): Promise<void> {
+  const { seats, inbox, undo } = saga;
+  if (inbox.ending === 'EXPIRED' && (await reserve(saga, { rescue: true })).status === 'HELD') {
+    await settle(saga, payment);
+  } else {
+    const { message } = payment;
+    if ('charge_id' in message && message.charge_id !== inbox.confirmed?.charge_id) {
+      await giveBackPayment({ charge_id: message.charge_id, reservation_id: seats.reservation_id });
+    }
+    inbox.payments.shift();
+  }
+  if (inbox.ending !== 'CONFIRMED') await undo.run();
+}
+
+async function sendMail({ input, seats, inbox, hold }: Saga): Promise<void> {
+  if (!inbox.confirmed || !hold) return;
+  const { booking_id } = inbox.confirmed;
+  const price = { amount: hold.price, currency: hold.currency };
+  try {
+    await sendConfirmation({ ...seats, booking_id, user_id: input.user_id, price });
+  } catch (error) {
+    if (!(error instanceof ActivityFailure)) throw error;
+    log.error('the confirmation mail could not be sent', { booking_id, error });
+  }
+}
+
+/** Shows the state in the Temporal UI; only an ending costs a write, since a reservation is started as HELD. */
+function enter({ input, inbox, hold }: Saga, stage: Stage): void {
+  inbox.stage = stage;
+  setCurrentDetails(
+    [
+      `**${stage}**: ${input.seat_ids.length} seat(s) of ${input.event_id} for ${input.user_id}`,
+      `Seats: ${input.seat_ids.join(', ')}`,
+      ...(hold ? [`Expires at ${hold.expires_at}`] : []),
+      ...(inbox.confirmed ? [`Booking ${inbox.confirmed.booking_id}, charge ${inbox.confirmed.charge_id}`] : []),
+    ].join('\n\n'),
+  );
+  if (stage === inbox.ending) upsertSearchAttributes([{ key: searchAttributes.ReservationStatus, value: stage }]);
+}
+
+/** What the undo of a hold writes down. */
+const endingOf = ({ ending }: Inbox) => (ending === 'RELEASED' || ending === 'EXPIRED' ? ending : 'REFUSED');
