@@ -6,14 +6,25 @@ export interface BookingOfReservation {
   reservation_id: string;
 }
 
+/** Keeps the hold past its deadline while it is paid for; a reservation that has lost its hold gets no booking. */
 const OPEN = `
-INSERT INTO bookings (booking_id, reservation_id, user_id, price, currency, status)
-SELECT $1, reservation_id, user_id, price, currency, 'PENDING' FROM reservations WHERE reservation_id = $2
-ON CONFLICT (booking_id) DO NOTHING`;
+WITH paying AS (
+  UPDATE reservations SET release_at = NULL WHERE reservation_id = $2 AND status = 'HELD'
+  RETURNING reservation_id, user_id, price, currency
+), opened AS (
+  INSERT INTO bookings (booking_id, reservation_id, user_id, price, currency, status)
+  SELECT $1, reservation_id, user_id, price, currency, 'PENDING' FROM paying
+  ON CONFLICT (booking_id) DO NOTHING
+)
+SELECT reservation_id FROM paying`;
 
+/** The hold goes back to its deadline. */
 const FAIL = `
-UPDATE bookings SET status = 'FAILED', failure_code = $2, failure_detail = $3
-WHERE booking_id = $1 AND status = 'PENDING'`;
+WITH failed AS (
+  UPDATE bookings SET status = 'FAILED', failure_code = $3, failure_detail = $4
+  WHERE booking_id = $1 AND status = 'PENDING'
+)
+UPDATE reservations SET release_at = expires_at WHERE reservation_id = $2 AND status = 'HELD'`;
 
 const CONFIRM = `
 WITH confirmed AS (
@@ -24,13 +35,24 @@ UPDATE reservations SET status = 'CONFIRMED' WHERE reservation_id = $2 AND statu
 /** The purchase record: PENDING, then CONFIRMED together with its reservation, or FAILED. */
 export function createBookings(database: Pool) {
   return {
-    async openBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<void> {
-      await database.query({ name: 'open-booking', text: OPEN, values: [booking_id, reservation_id] });
+    /** False where the reservation no longer holds its seats. */
+    async openBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<boolean> {
+      const { rowCount } = await database.query({
+        name: 'open-booking',
+        text: OPEN,
+        values: [booking_id, reservation_id],
+      });
+      return rowCount === 1;
     },
 
     /** The undo of `openBooking`: the record stays, with the reason. */
-    async failBooking({ booking_id, failure }: BookingOfReservation & { failure: Failure }): Promise<void> {
-      await database.query({ name: 'fail-booking', text: FAIL, values: [booking_id, failure.code, failure.detail] });
+    async failBooking(booking: BookingOfReservation & { failure: Failure }): Promise<void> {
+      const { booking_id, reservation_id, failure } = booking;
+      await database.query({
+        name: 'fail-booking',
+        text: FAIL,
+        values: [booking_id, reservation_id, failure.code, failure.detail],
+      });
     },
 
     async confirmBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import type { Ending } from '../domain/model.ts';
 import type { SeatLocks, SeatsOfReservation } from './seat-locks.ts';
 
 /** What PostgreSQL granted. */
@@ -31,7 +32,7 @@ export interface ReleaseRequest extends SeatsOfReservation {
   user_id: string;
   /** Unknown when the hold's outcome is. */
   fence: string | undefined;
-  ending: 'RELEASED' | 'EXPIRED' | 'REFUSED';
+  ending: Exclude<Ending, 'CONFIRMED'>;
 }
 
 /**
@@ -45,11 +46,12 @@ WITH free AS (
   WHERE seat_id = ANY($3) AND event_id = $2 AND status = 'AVAILABLE'
   ORDER BY seat_id FOR UPDATE
 ), granted AS (
-  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
+  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence,
+                            created_at, expires_at, release_at)
   SELECT $1, $2, $4, $3, sum(price), (SELECT currency FROM events WHERE event_id = $2), 'HELD', max(fence) + 1,
-         clock_timestamp(), clock_timestamp() + make_interval(secs => $5)
+         now(), now() + make_interval(secs => $5), now() + make_interval(secs => $5)
   FROM free HAVING count(*) = cardinality($3::varchar[])
-  ON CONFLICT (reservation_id) DO UPDATE SET status = 'HELD', fence = excluded.fence
+  ON CONFLICT (reservation_id) DO UPDATE SET status = 'HELD', fence = excluded.fence, release_at = NULL
   WHERE $6 AND reservations.status = 'EXPIRED'
   RETURNING fence, price, currency, created_at, expires_at
 ), held AS (
@@ -74,23 +76,49 @@ ORDER BY position`;
 /**
  * Frees what this reservation holds and notes its ending. Where it holds nothing yet, the row that it leaves makes a
  * hold statement that is still on its way change nothing. Answers the seats that are free, also on a repeat.
+ * The reservation is locked before its seats, here and in EXPIRE_DUE.
  */
 const RELEASE = `
-WITH mine AS (
+WITH ended AS (
+  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
+  VALUES ($1, $2, $4, $3, 0, 'XXX', 'REFUSED', 0, now(), now())
+  ON CONFLICT (reservation_id) DO UPDATE SET status = $6
+  WHERE reservations.status = 'HELD' AND reservations.fence <= coalesce($5, reservations.fence)
+  RETURNING status
+), mine AS (
   SELECT seat_id FROM seats
-  WHERE seat_id = ANY($3) AND reservation_id = $1 AND status = 'HELD' AND fence <= coalesce($5, fence)
+  WHERE (SELECT count(*) FROM ended) >= 0
+    AND seat_id = ANY($3) AND reservation_id = $1 AND status = 'HELD' AND fence <= coalesce($5, fence)
   ORDER BY seat_id FOR UPDATE
 ), freed AS (
   UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM mine WHERE seats.seat_id = mine.seat_id
   RETURNING seats.seat_id
-), ended AS (
-  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
-  VALUES ($1, $2, $4, $3, 0, 'XXX', 'REFUSED', 0, clock_timestamp(), clock_timestamp())
-  ON CONFLICT (reservation_id) DO UPDATE SET status = $6
-  WHERE reservations.status = 'HELD' AND reservations.fence <= coalesce($5, reservations.fence)
 )
-SELECT seat_id FROM freed
-UNION SELECT seat_id FROM seats WHERE seat_id = ANY($3) AND status = 'AVAILABLE'`;
+SELECT coalesce((SELECT status FROM ended), (SELECT status FROM reservations WHERE reservation_id = $1)) AS ending,
+       array(SELECT seat_id FROM freed
+             UNION SELECT seat_id FROM seats WHERE seat_id = ANY($3) AND status = 'AVAILABLE') AS free`;
+
+/**
+ * Frees every hold of the event that is due, a batch at a time: when thousands run out together, the first timers that
+ * fire free them all, however long the rest of their workflows wait for a worker. Holds being paid for are not due.
+ */
+const EXPIRE_DUE = `
+WITH due AS (
+  SELECT reservation_id FROM reservations
+  WHERE event_id = $1 AND status = 'HELD' AND release_at <= clock_timestamp()
+  ORDER BY release_at LIMIT 500 FOR UPDATE SKIP LOCKED
+), expired AS (
+  UPDATE reservations SET status = 'EXPIRED' FROM due WHERE reservations.reservation_id = due.reservation_id
+  RETURNING reservations.reservation_id, seat_ids, fence
+), theirs AS (
+  SELECT seat_id FROM seats
+  WHERE (seat_id, reservation_id, fence, status) IN
+        (SELECT unnest(seat_ids), reservation_id, fence, 'HELD' FROM expired)
+  ORDER BY seat_id FOR UPDATE
+), freed AS (
+  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM theirs WHERE seats.seat_id = theirs.seat_id
+)
+SELECT reservation_id, seat_ids FROM expired`;
 
 /** Moves all of a hold's seats from one status to another, or none; a repeat counts as done. */
 const MOVE = `
@@ -124,6 +152,19 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     return rowCount === seats.seat_ids.length;
   }
 
+  /** Expires what is due in the event; answers which reservations those were. */
+  async function expireDue(event_id: string): Promise<string[]> {
+    const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
+      name: 'expire-due',
+      text: EXPIRE_DUE,
+      values: [event_id],
+    });
+    const freed = rows.flatMap(({ seat_ids }) => seat_ids);
+    await locks.announce(event_id, freed, 'AVAILABLE');
+    await Promise.all(rows.map((row) => locks.unlockSeats({ ...row, event_id, sold: false })));
+    return rows.map(({ reservation_id }) => reservation_id);
+  }
+
   return {
     /** Holds all seats or none; a repeat answers the hold that is there. */
     async holdSeats(request: HoldRequest): Promise<HoldResult> {
@@ -142,16 +183,21 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
       return { conflicts: rows.map(({ seat_id }) => seat_id) };
     },
 
-    /** The undo of `holdSeats`: frees the seats and notes how the reservation ended. */
-    async releaseSeats(request: ReleaseRequest): Promise<void> {
+    /**
+     * The undo of `holdSeats`: frees the seats and notes how the reservation ended. Answers how it did: it may have
+     * expired with others by the time that it is released.
+     */
+    async releaseSeats(request: ReleaseRequest): Promise<Ending> {
       const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
-      const { rows } = await database.query<{ seat_id: string }>({
+      if (ending === 'EXPIRED' && (await expireDue(event_id)).includes(reservation_id)) return 'EXPIRED';
+      const { rows } = await database.query<{ ending: Ending; free: string[] }>({
         name: 'release-seats',
         text: RELEASE,
         values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
       });
-      const free = rows.map(({ seat_id }) => seat_id);
+      const { ending: ended, free } = rows[0] ?? { ending, free: [] };
       await locks.announce(event_id, free, 'AVAILABLE');
+      return ended;
     },
 
     /** HELD to BOOKED; false when the hold is no longer this reservation's. */

@@ -1,7 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import {
   ServiceError,
-  WithStartWorkflowOperation,
   WorkflowExecutionAlreadyStartedError,
   WorkflowNotFoundError,
   WorkflowUpdateFailedError,
@@ -11,17 +9,19 @@ import {
   type WorkflowUpdateHandle,
 } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
+import type { Ending } from '../domain/model.ts';
 import {
   TaskQueues,
   claim,
   pay,
   release,
   searchAttributes,
-  type Ending,
   type PaymentOutcome,
   type ReservationInput,
   type Reserved,
 } from '../workflows/messages.ts';
+
+import type { HoldOutcomes } from './hold-outcomes.ts';
 
 /** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
 const TEMPORAL_DEADLINE_MS = 2_000;
@@ -64,7 +64,7 @@ function meaning(error: unknown): unknown {
  * Reservations as workflows: starts them and speaks to them, each call within 2 s.
  * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
  */
-export function createReservationWorkflows(client: Client) {
+export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes) {
   async function within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
     try {
       return await client.connection.withDeadline(Date.now() + deadlineMs, call);
@@ -74,28 +74,35 @@ export function createReservationWorkflows(client: Client) {
   }
 
   return {
-    /** Starts the reservation, or finds the one that a retry started before, and answers what its hold became. */
-    reserve(reservationId: string, input: ReservationInput): Promise<Reserved> {
-      const start = new WithStartWorkflowOperation('reservation', {
-        workflowId: reservationId,
-        taskQueue: TaskQueues.reservations,
-        args: [input],
-        workflowIdConflictPolicy: 'USE_EXISTING',
-        workflowIdReusePolicy: 'REJECT_DUPLICATE',
-        typedSearchAttributes: [
-          { key: searchAttributes.EventId, value: input.event_id },
-          { key: searchAttributes.UserId, value: input.user_id },
-          { key: searchAttributes.ReservationStatus, value: 'HELD' },
-        ],
-        staticSummary: `${input.seat_ids.length} seat(s) of ${input.event_id}`,
-      });
-      return within(TEMPORAL_DEADLINE_MS, () =>
-        client.workflow.executeUpdateWithStart(claim, {
-          startWorkflowOperation: start,
-          updateId: randomUUID(),
-          args: [{ answer_by_ms: Date.now() + TEMPORAL_DEADLINE_MS }],
+    /**
+     * Starts the reservation, or finds the one that a retry started before, and answers what its hold became. The
+     * server hands the first task back with the start (an eager start), so that it runs in this very process.
+     */
+    async reserve(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
+      const { event_id, user_id, seat_ids } = request;
+      const outcome = outcomes.expect(reservationId, TEMPORAL_DEADLINE_MS);
+      const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.start('reservation', {
+          workflowId: reservationId,
+          taskQueue: TaskQueues.reservations,
+          args: [{ ...request, answer_within_ms: TEMPORAL_DEADLINE_MS }],
+          requestEagerStart: true,
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          workflowIdReusePolicy: 'REJECT_DUPLICATE',
+          typedSearchAttributes: [
+            { key: searchAttributes.EventId, value: event_id },
+            { key: searchAttributes.UserId, value: user_id },
+            { key: searchAttributes.ReservationStatus, value: 'HELD' },
+          ],
+          staticSummary: `${seat_ids.length} seat(s) of ${event_id}`,
         }),
       );
+      if (!reservation.eagerlyStarted) {
+        return within(TEMPORAL_DEADLINE_MS, () => reservation.executeUpdate(claim));
+      }
+      const reserved = await outcome;
+      if (!reserved) throw new OutcomeUnknown('the hold took too long');
+      return reserved;
     },
 
     /**

@@ -1,10 +1,17 @@
 /** `npm run api`: serves the API until it is stopped. */
-import { Client, Connection } from '@temporalio/client';
-import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import { Client } from '@temporalio/client';
+import { NativeConnection } from '@temporalio/worker';
+import { createActivities } from '../activities/index.ts';
+import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
 import { prepareDatabase } from '../db/prepare.ts';
+import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { runProcess } from '../runtime/process.ts';
+import { createReservationWorker } from '../worker/create-worker.ts';
+import { installTemporalRuntime } from '../worker/runtime.ts';
+import { builtWorkflows } from '../worker/workflow-bundle.ts';
 import { buildApp } from './app.ts';
 import { createCatalog } from './catalog.ts';
+import { HoldOutcomes } from './hold-outcomes.ts';
 import { createIdempotency } from './idempotency.ts';
 import { createQueries } from './queries.ts';
 import { createReservationWorkflows } from './reservation-workflows.ts';
@@ -12,12 +19,29 @@ import { createSeatMaps } from './seat-maps.ts';
 import { createSeatStream } from './seat-stream.ts';
 
 await runProcess('api', async (config, log) => {
+  installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
-  const connection = Connection.lazy({ address: config.TEMPORAL_ADDRESS });
-  const client = new Client({ connection, namespace: config.TEMPORAL_NAMESPACE });
   const database = connectPostgres(config.DATABASE_URL, 20, log);
   const redis = connectRedis(config.REDIS_URL, log);
   const cache = connectRedis(config.REDIS_CACHE_URL, log);
+  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const namespace = config.TEMPORAL_NAMESPACE;
+  const outcomes = new HoldOutcomes();
+  const { seats } = createActivities({
+    database,
+    redis,
+    gateway: createSandboxGateway(database),
+    smtpUrl: config.SMTP_URL,
+    mailFrom: config.MAIL_FROM,
+    log,
+  });
+  const worker = await createReservationWorker({
+    connection,
+    namespace,
+    workflows: builtWorkflows,
+    seats: outcomes.observe(seats),
+  });
+  const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
   const app = await buildApp({
@@ -29,13 +53,15 @@ await runProcess('api', async (config, log) => {
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(cache, queries),
     seatStream,
-    workflows: createReservationWorkflows(client),
+    workflows: createReservationWorkflows(new Client({ connection, namespace }), outcomes),
     answerOnce: createIdempotency(database),
   });
   await app.listen({ host: config.HOST, port: config.PORT });
   return {
     async stop() {
       await app.close();
+      worker.shutdown();
+      await running;
       seatStream.close();
       redis.disconnect();
       cache.disconnect();

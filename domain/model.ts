@@ -21,6 +21,9 @@ export type SeatStatus = Static<typeof SeatStatus>;
 export const ReservationStatus = Type.Enum(['HELD', 'CONFIRMED', 'RELEASED', 'EXPIRED']);
 export type ReservationStatus = Static<typeof ReservationStatus>;
 
+/** How a reservation ends: exactly once. A REFUSED one never held its seats, and no buyer sees it. */
+export type Ending = Exclude<ReservationStatus, 'HELD'> | 'REFUSED';
+
 export const BookingStatus = Type.Enum(['PENDING', 'CONFIRMED', 'FAILED']);
 export type BookingStatus = Static<typeof BookingStatus>;
 

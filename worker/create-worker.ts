@@ -5,6 +5,9 @@ import { TaskQueues } from '../workflows/messages.ts';
 /** What the gateway is asked per second at most, by all workers together. */
 const PAYMENTS_PER_SECOND = 200;
 
+/** What a task under way gets to finish when its worker stops. */
+const SHUTDOWN_GRACE = '10 seconds';
+
 export interface WorkersOptions {
   connection: NativeConnection;
   namespace: string;
@@ -13,19 +16,27 @@ export interface WorkersOptions {
   workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'>;
 }
 
+/** Runs reservations' workflows and their local activities. A worker process has one, and so has each API process. */
+export function createReservationWorker(options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'>) {
+  const { connection, namespace, workflows, seats } = options;
+  return Worker.create({
+    connection,
+    namespace,
+    ...workflows,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+    taskQueue: TaskQueues.reservations,
+    activities: seats,
+    maxCachedWorkflows: 2_000,
+    maxConcurrentWorkflowTaskExecutions: 100,
+    maxConcurrentLocalActivityExecutions: 100,
+  });
+}
+
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
 export async function createWorkers({ connection, namespace, activities, workflows }: WorkersOptions) {
-  const common = { connection, namespace, shutdownGraceTime: '10 seconds' } as const;
+  const common = { connection, namespace, shutdownGraceTime: SHUTDOWN_GRACE };
   return Promise.all([
-    Worker.create({
-      ...common,
-      ...workflows,
-      taskQueue: TaskQueues.reservations,
-      activities: activities.seats,
-      maxCachedWorkflows: 2_000,
-      maxConcurrentWorkflowTaskExecutions: 100,
-      maxConcurrentLocalActivityExecutions: 100,
-    }),
+    createReservationWorker({ connection, namespace, workflows, seats: activities.seats }),
     Worker.create({
       ...common,
       taskQueue: TaskQueues.payments,

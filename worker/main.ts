@@ -1,23 +1,22 @@
 /** `npm run worker`: runs reservations' workflows, payments and mail until it is stopped. */
-import { DefaultLogger, NativeConnection, Runtime } from '@temporalio/worker';
+import { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
 import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
-import type { Logger } from '../runtime/logger.ts';
 import { runProcess } from '../runtime/process.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { createWorkers } from './create-worker.ts';
+import { installTemporalRuntime } from './runtime.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
-import { prebuiltWorkflows, workflowsPath } from './workflow-bundle.ts';
+import { builtWorkflows } from './workflow-bundle.ts';
 
 await runProcess('worker', async (config, log) => {
-  Runtime.install({ shutdownSignals: [], logger: temporalLogger(log) });
+  installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   await registerSearchAttributes(connection, config.TEMPORAL_NAMESPACE);
   const database = connectPostgres(config.DATABASE_URL, 20, log);
   const redis = connectRedis(config.REDIS_URL, log);
-  const workflowBundle = prebuiltWorkflows();
   const workers = await createWorkers({
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
@@ -29,7 +28,7 @@ await runProcess('worker', async (config, log) => {
       mailFrom: config.MAIL_FROM,
       log,
     }),
-    workflows: workflowBundle ? { workflowBundle } : { workflowsPath },
+    workflows: builtWorkflows,
   });
   const running = Promise.all(workers.map((worker) => worker.run()));
   running.catch((error: unknown) => {
@@ -46,10 +45,3 @@ await runProcess('worker', async (config, log) => {
     },
   };
 });
-
-/** Warnings and errors of Temporal's SDK and of workflows, as lines of our own log. */
-function temporalLogger(log: Logger): DefaultLogger {
-  return new DefaultLogger('WARN', ({ level, message, meta }) =>
-    level === 'ERROR' ? log.error({ ...meta }, message) : log.warn({ ...meta }, message),
-  );
-}

@@ -1,14 +1,11 @@
-import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { WorkflowBundleOption } from '@temporalio/worker';
+import type { WorkerOptions } from '@temporalio/worker';
 
 /** Where the build leaves the workflows as one file; beside this module once it is compiled. */
 export const bundlePath = fileURLToPath(new URL('./workflows.bundle.js', import.meta.url));
 
-/** The bundle that the build made, else none: then a worker bundles the sources at its start. */
-export function prebuiltWorkflows(): WorkflowBundleOption | undefined {
-  return existsSync(bundlePath) ? { codePath: bundlePath } : undefined;
-}
+/** The workflows as the build bundled them, so that no worker has to at its start. */
+export const builtWorkflows: Pick<WorkerOptions, 'workflowBundle'> = { workflowBundle: { codePath: bundlePath } };
 
 /** The workflows' entry: compiled beside compiled code, sources beside sources. */
 export const workflowsPath = fileURLToPath(

@@ -1,6 +1,7 @@
-import { ApplicationFailure, CancellationScope, condition, log, setHandler } from '@temporalio/workflow';
+import { ApplicationFailure, CancellationScope, condition, log, setHandler, workflowInfo } from '@temporalio/workflow';
+import type { Ending } from '../domain/model.ts';
 import * as messages from './messages.ts';
-import type { Ending, PaymentMessage, PaymentOutcome, Refusal, Reserved, Stage } from './messages.ts';
+import type { PaymentMessage, PaymentOutcome, Refusal, Reserved, Stage } from './messages.ts';
 
 /** Bounds the history, and what a card tester can do with one reservation. */
 const MAX_PAYMENTS = 10;
@@ -26,8 +27,8 @@ export class Inbox {
   /** Set before the first await of an ending: whatever is asked for after it is refused with the reason. */
   ending: Ending | undefined;
   releaseAsked = false;
-  /** When the last client that asked gives up. */
-  answerByMs = 0;
+  /** When a client last asked for this reservation, by the server's clock. */
+  askedAtMs = workflowInfo().startTime.getTime();
   /** To be settled in order; the first is being settled. */
   readonly payments: Payment[] = [];
   paymentsTried = 0;
@@ -37,8 +38,8 @@ export class Inbox {
   constructor() {
     CancellationScope.current().cancelRequested.catch(() => (this.releaseAsked = true));
     setHandler(messages.stage, () => this.stage);
-    setHandler(messages.claim, ({ answer_by_ms }) => {
-      this.answerByMs = Math.max(this.answerByMs, answer_by_ms);
+    setHandler(messages.claim, () => {
+      this.askedAtMs = Date.now();
       return recorded(() => this.reserved);
     });
     setHandler(

@@ -2,7 +2,7 @@
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { defineSearchAttributeKey } from '@temporalio/common';
 import type { Hold } from '../activities/seat-holds.ts';
-import type { Failure, ReservationStatus } from '../domain/model.ts';
+import type { Ending, Failure } from '../domain/model.ts';
 
 /** Workflows and their local activities; payments (rate limited) and mail have queues of their own. */
 export const TaskQueues = {
@@ -17,27 +17,24 @@ export interface ReservationInput {
   user_id: string;
   seat_ids: string[];
   hold_seconds: number;
+  /** How long after the start the client still waits for an answer. */
+  answer_within_ms: number;
 }
 
 /** REFUSED: another reservation has some of the seats. FAILED: a service was away; nothing is held. */
 export type Reserved =
   { status: 'HELD'; hold: Hold } | { status: 'REFUSED'; conflicts: string[] } | { status: 'FAILED' };
 
-/** How a reservation ends: exactly once. Only the first three are reservations that a buyer ever had. */
-export type Ending = Exclude<ReservationStatus, 'HELD'> | 'REFUSED';
-
 export type Stage = 'RESERVING' | 'HELD' | 'PAYING' | Ending;
 
+/** TOO_LATE: the hold had run out, and other buyers have the seats. */
 export type PaymentOutcome =
   | { status: 'CONFIRMED'; booking_id: string; charge_id: string }
-  | { status: 'FAILED'; booking_id: string; failure: Failure };
+  | { status: 'FAILED'; booking_id: string; failure: Failure }
+  | { status: 'TOO_LATE' };
 
-/**
- * Asks for the hold's outcome; the first one comes with the start.
- * @param answer_by_ms when the asking client gives up, in epoch milliseconds: a hold granted later than every such
- * time is released again, unless another claim comes soon
- */
-export const claim = defineUpdate<Reserved, [{ answer_by_ms: number }]>('claim');
+/** Asks for the hold's outcome. A hold that was granted after its client gave up stays only if it is asked for. */
+export const claim = defineUpdate<Reserved>('claim');
 
 /** A token to charge: accepted only while it can still be honoured, and answered when the payment is settled. */
 export const pay = defineUpdate<PaymentOutcome, [{ payment_token: string }]>('pay');

@@ -31,7 +31,7 @@ export async function settlePayment({ seats, price, attempt, message }: PaymentA
     return { status: 'FAILED', booking_id: booking.booking_id, failure };
   }
 
-  await surely.openBooking(booking);
+  if (!(await surely.openBooking(booking))) return { status: 'TOO_LATE' };
   undo.push(() =>
     'charge_id' in message ? giveBackPayment({ charge_id: message.charge_id, reservation_id }) : cancelPayment(request),
   );
@@ -47,7 +47,7 @@ export async function settlePayment({ seats, price, attempt, message }: PaymentA
 
   undo.push(() => surely.unbookSeats(seats));
   if (!(await surely.bookSeats(seats))) {
-    return fail({ code: 'HOLD_LOST', detail: 'The seats are no longer held by this reservation.' });
+    return fail({ code: 'RESERVATION_NOT_HELD', detail: 'The seats are no longer held by this reservation.' });
   }
   if (!(await capturePayment(charge))) {
     return fail({ code: 'PAYMENT_DECLINED', detail: 'The gateway no longer has the reserved money.' });

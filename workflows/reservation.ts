@@ -19,8 +19,9 @@ import {
 } from '@temporalio/workflow';
 import type { Hold } from '../activities/seat-holds.ts';
 import type { SeatsOfReservation } from '../activities/seat-locks.ts';
+import type { Ending } from '../domain/model.ts';
 import { Inbox, type Payment } from './inbox.ts';
-import { searchAttributes, type Ending, type ReservationInput, type Reserved, type Stage } from './messages.ts';
+import { searchAttributes, type ReservationInput, type Reserved, type Stage } from './messages.ts';
 import { settlePayment } from './payment.ts';
 import { giveBackPayment, sendConfirmation, steps, surely } from './steps.ts';
 import { UndoStack } from './undo.ts';
@@ -41,11 +42,12 @@ export async function reservation(input: ReservationInput): Promise<Ending> {
     if (inbox.reserved.status === 'HELD') {
       enter(saga, 'HELD');
       const deadline = startDeadline(inbox.reserved.hold);
-      if (await isAbandoned(inbox)) inbox.releaseAsked = true;
+      if (await isAbandoned(saga)) inbox.releaseAsked = true;
       while (inbox.ending === undefined) {
         await condition(() => inbox.payments.length > 0 || inbox.releaseAsked || deadline.passed);
-        if (inbox.payments[0]) await settle(saga, inbox.payments[0]);
-        else inbox.ending = inbox.releaseAsked ? 'RELEASED' : 'EXPIRED';
+        const [payment] = inbox.payments;
+        if (payment && (await settle(saga, payment))) continue;
+        inbox.ending = inbox.releaseAsked ? 'RELEASED' : 'EXPIRED';
       }
     } else {
       inbox.ending = 'REFUSED';
@@ -77,7 +79,10 @@ async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Res
     const { conflicts } = await steps.lockSeats({ ...seats, ttl_ms: hold_seconds * 1_000 + LOCK_GRACE_MS });
     if (conflicts.length > 0) return { status: 'REFUSED', conflicts };
 
-    undo.push(() => surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending: endingOf(inbox) }));
+    undo.push(async () => {
+      const ending = inbox.ending === 'RELEASED' || inbox.ending === 'EXPIRED' ? inbox.ending : 'REFUSED';
+      inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
+    });
     const result = await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
     if ('conflicts' in result) return { status: 'REFUSED', conflicts: result.conflicts };
     saga.hold = result.hold;
@@ -95,13 +100,15 @@ function startDeadline({ hold_ms }: Hold): { passed: boolean } {
   return deadline;
 }
 
-/** Whether every client that asked for this hold had given up before it was granted, and none asked again. */
-async function isAbandoned(inbox: Inbox): Promise<boolean> {
-  const isAwaited = () => inbox.payments.length > 0 || inbox.releaseAsked || Date.now() <= inbox.answerByMs;
+/** Whether the client had given up on this hold before it was granted, and did not ask again. */
+async function isAbandoned({ input, inbox }: Saga): Promise<boolean> {
+  const isAwaited = () =>
+    inbox.payments.length > 0 || inbox.releaseAsked || Date.now() <= inbox.askedAtMs + input.answer_within_ms;
   return !isAwaited() && !(await condition(isAwaited, CLAIM_GRACE_MS));
 }
 
-async function settle(saga: Saga, payment: Payment): Promise<void> {
+/** Answers the payment; false where the hold has run out, which PostgreSQL may know before the timer fires. */
+async function settle(saga: Saga, payment: Payment): Promise<boolean> {
   const { seats, inbox, hold } = saga;
   if (!hold) throw new TypeError('a payment is settled only for a hold');
   enter(saga, 'PAYING');
@@ -111,6 +118,7 @@ async function settle(saga: Saga, payment: Payment): Promise<void> {
     attempt: ++inbox.paymentsTried,
     message: payment.message,
   });
+  if (outcome.status === 'TOO_LATE') return false;
   if (outcome.status === 'CONFIRMED') {
     await surely.unlockSeats({ ...seats, sold: true });
     inbox.confirmed = outcome;
@@ -119,18 +127,22 @@ async function settle(saga: Saga, payment: Payment): Promise<void> {
   enter(saga, inbox.ending ?? 'HELD');
   payment.outcome = outcome;
   inbox.payments.shift();
+  return true;
 }
 
 /** A payment for a reservation that has ended: its seats, where they are still free, else the money back. */
 async function answerLatePayment(saga: Saga, payment: Payment): Promise<void> {
   const { seats, inbox, undo } = saga;
-  if (inbox.ending === 'EXPIRED' && (await reserve(saga, { rescue: true })).status === 'HELD') {
-    await settle(saga, payment);
-  } else {
+  const isRescued =
+    inbox.ending === 'EXPIRED' &&
+    (await reserve(saga, { rescue: true })).status === 'HELD' &&
+    (await settle(saga, payment));
+  if (!isRescued) {
     const { message } = payment;
     if ('charge_id' in message && message.charge_id !== inbox.confirmed?.charge_id) {
       await giveBackPayment({ charge_id: message.charge_id, reservation_id: seats.reservation_id });
     }
+    payment.outcome = { status: 'TOO_LATE' };
     inbox.payments.shift();
   }
   if (inbox.ending !== 'CONFIRMED') await undo.run();
@@ -161,6 +173,3 @@ function enter({ input, inbox, hold }: Saga, stage: Stage): void {
   );
   if (stage === inbox.ending) upsertSearchAttributes([{ key: searchAttributes.ReservationStatus, value: stage }]);
 }
-
-/** What the undo of a hold writes down. */
-const endingOf = ({ ending }: Inbox) => (ending === 'RELEASED' || ending === 'EXPIRED' ? ending : 'REFUSED');

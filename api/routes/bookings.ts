@@ -60,6 +60,7 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
       const payment = await workflows.pay(reservation_id, payment_token, paymentId(key, payment_token, failedBefore));
       const outcome = await workflows.settled(payment, (wait ?? 0) * 1_000);
       if (outcome?.status === 'FAILED') throw failureProblem(outcome);
+      if (outcome?.status === 'TOO_LATE') return answerEnded(await requireReservation(queries, reservation_id));
       const [booking] = await queries.getBookings(reservation_id);
       if (!booking) throw unavailable('The payment was accepted, but is not recorded yet. Retry.');
       const applied: Record<string, string> = wait === undefined ? {} : { 'preference-applied': `wait=${wait}` };

@@ -41,8 +41,10 @@ CREATE TABLE reservations (
   status         varchar(16)   NOT NULL CHECK (status IN ('HELD', 'CONFIRMED', 'RELEASED', 'EXPIRED', 'REFUSED')),
   fence          bigint        NOT NULL,
   created_at     timestamptz   NOT NULL,
-  expires_at     timestamptz   NOT NULL
+  expires_at     timestamptz   NOT NULL,
+  release_at     timestamptz                         -- when anybody may free the seats; null while a payment is under way
 );
+CREATE INDEX reservations_due ON reservations (event_id, release_at) WHERE status = 'HELD';
 
 CREATE TABLE bookings (
   booking_id     varchar(64) PRIMARY KEY,

@@ -1,17 +1,18 @@
 /** The whole product in this process: workers and API, on stores of their own. */
-import { Client, Connection } from '@temporalio/client';
+import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createActivities, type Activities } from '../../activities/index.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { buildApp } from '../../api/app.ts';
 import { createCatalog } from '../../api/catalog.ts';
+import { HoldOutcomes } from '../../api/hold-outcomes.ts';
 import { createIdempotency } from '../../api/idempotency.ts';
 import { createQueries } from '../../api/queries.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
-import { createWorkers } from '../../worker/create-worker.ts';
+import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
 Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
@@ -47,23 +48,34 @@ export async function startWorkers(
   };
 }
 
-/** The API of `stores`, listening on a free port. */
+/** The API of `stores`, with its own reservation worker, listening on a free port. */
 export async function startApi(stores: Stores, holdSeconds: number) {
-  const connection = await Connection.connect({ address: inject('temporal_address') });
-  const client = new Client({ connection, namespace: stores.namespace });
-  const queries = createQueries(stores.database);
-  const seatStream = createSeatStream(stores.redisUrl, stores.redis, log);
+  const { database, redis, redisUrl, namespace } = stores;
+  const connection = await NativeConnection.connect({ address: inject('temporal_address') });
+  const client = new Client({ connection, namespace });
+  const outcomes = new HoldOutcomes();
+  const gateway = createSandboxGateway(database);
+  const { seats } = createActivities({ database, redis, gateway, smtpUrl: undefined, mailFrom: '', log });
+  const worker = await createReservationWorker({
+    connection,
+    namespace,
+    workflows: { workflowBundle: workflowBundle() },
+    seats: outcomes.observe(seats),
+  });
+  const running = worker.run();
+  const queries = createQueries(database);
+  const seatStream = createSeatStream(redisUrl, redis, log);
   const app = await buildApp({
     config: { HOLD_SECONDS: holdSeconds, PAYMENT_GATEWAY: 'sandbox' },
     log,
-    database: stores.database,
-    redis: stores.redis,
+    database,
+    redis,
     queries,
     catalog: createCatalog(queries),
-    seatMaps: createSeatMaps(stores.redis, queries),
+    seatMaps: createSeatMaps(redis, queries),
     seatStream,
-    workflows: createReservationWorkflows(client),
-    answerOnce: createIdempotency(stores.database),
+    workflows: createReservationWorkflows(client, outcomes),
+    answerOnce: createIdempotency(database),
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
@@ -71,6 +83,8 @@ export async function startApi(stores: Stores, holdSeconds: number) {
     client,
     async stop() {
       await app.close();
+      worker.shutdown();
+      await running;
       seatStream.close();
       await connection.close();
     },

@@ -1,0 +1,45 @@
+import type { Activities } from '../activities/index.ts';
+import type { Reserved } from '../workflows/messages.ts';
+
+/**
+ * Tells a request that waits in this process what its hold became, as soon as PostgreSQL has said so. By then both the
+ * workflow's start and the hold are on disk, so the answer need not wait for the workflow task that did it.
+ */
+export class HoldOutcomes {
+  readonly #waiting = new Map<string, (outcome: Reserved) => void>();
+
+  /** Resolves with undefined when no outcome is seen here in time. Call it before the reservation is started. */
+  expect(reservationId: string, withinMs: number): Promise<Reserved | undefined> {
+    return new Promise((resolve) => {
+      const settle = (outcome?: Reserved) => {
+        clearTimeout(deadline);
+        this.#waiting.delete(reservationId);
+        resolve(outcome);
+      };
+      const deadline = setTimeout(settle, withinMs);
+      this.#waiting.set(reservationId, settle);
+    });
+  }
+
+  /** The same activities, whose outcomes are seen here. */
+  observe(seats: Activities['seats']): Activities['seats'] {
+    return {
+      ...seats,
+      lockSeats: async (request) => {
+        const result = await seats.lockSeats(request);
+        if (result.conflicts.length > 0) this.#tell(request.reservation_id, { status: 'REFUSED', ...result });
+        return result;
+      },
+      holdSeats: async (request) => {
+        const result = await seats.holdSeats(request);
+        const outcome: Reserved = 'hold' in result ? { status: 'HELD', ...result } : { status: 'REFUSED', ...result };
+        this.#tell(request.reservation_id, outcome);
+        return result;
+      },
+    };
+  }
+
+  #tell(reservationId: string, outcome: Reserved): void {
+    this.#waiting.get(reservationId)?.(outcome);
+  }
+}
