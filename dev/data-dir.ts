@@ -94,10 +94,9 @@ export class DataDir {
 
   async #readRecord(): Promise<Services> {
     const unreadable: Services = { owner_pid: 0, pids: {} };
-    return readFile(this.#record, 'utf8').then(
-      (text) => ({ ...unreadable, ...JSON.parse(text) }),
-      () => unreadable,
-    );
+    return readFile(this.#record, 'utf8')
+      .then((text) => ({ ...unreadable, ...JSON.parse(text) }))
+      .catch(() => unreadable);
   }
 
   /** A process id may have been given to someone else since; ours have the folder in their command line. */

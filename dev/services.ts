@@ -202,7 +202,9 @@ async function temporalAnswers(address: string, namespaces: string[]): Promise<v
 /** Ports stay the same from start to start where they can, so that clients set up by hand keep working. */
 async function choosePorts({ dataDir, preferredPorts }: ServicesOptions): Promise<Ports> {
   const path = dataDir.file('ports.json');
-  const last: Partial<Ports> = await readFile(path, 'utf8').then(JSON.parse, () => ({}));
+  const last: Partial<Ports> = await readFile(path, 'utf8')
+    .then(JSON.parse)
+    .catch(() => ({}));
   const choose = (name: keyof Ports) =>
     freePort([last[name], preferredPorts?.[name]].filter((port) => port !== undefined));
   const ports = {

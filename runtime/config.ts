@@ -10,7 +10,7 @@ export class ConfigError extends Error {
 }
 
 const port = (otherwise: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: otherwise });
-const url = (scheme: string) => Type.String({ pattern: `^${scheme}://.+` });
+const url = (scheme: string) => Type.Refine(Type.String({ pattern: `^${scheme}://.+` }), (it) => URL.canParse(it));
 
 const Environment = Type.Object({
   PORT: port(3000),
@@ -18,7 +18,7 @@ const Environment = Type.Object({
   DATABASE_URL: Type.Optional(url('postgres(ql)?')),
   REDIS_URL: Type.Optional(url('rediss?')),
   REDIS_CACHE_URL: Type.Optional(url('rediss?')),
-  TEMPORAL_ADDRESS: Type.Optional(Type.String({ pattern: '^[^:/ ]+:[0-9]+$' })),
+  TEMPORAL_ADDRESS: Type.Optional(Type.String({ pattern: '^([^:/ ]+|\\[[0-9a-f:]+\\]):[0-9]{1,5}$' })),
   TEMPORAL_NAMESPACE: Type.String({ minLength: 1, default: 'default' }),
   HOLD_SECONDS: Type.Integer({ minimum: 1, maximum: 3600, default: 600 }),
   PAYMENT_GATEWAY: Type.Enum(['sandbox'], { default: 'sandbox' }),
@@ -58,17 +58,18 @@ const HINTS: Partial<Record<keyof Settings, string>> = {
  * @throws ConfigError naming the first wrong variable and what it must be; the value is not repeated, it may be a secret
  */
 export function readSettings(environment: NodeJS.ProcessEnv): Settings {
-  const given = Object.fromEntries(
-    Object.keys(Environment.properties)
-      .filter((name) => environment[name])
-      .map((name) => [name, environment[name]]),
-  );
-  const settings: unknown = Value.Default(Environment, Value.Convert(Environment, given));
+  const given = Object.entries(Environment.properties)
+    .filter(([name]) => environment[name])
+    .map(([name, schema]) => [name, Type.IsInteger(schema) ? wholeNumber(environment[name]) : environment[name]]);
+  const settings: unknown = Value.Default(Environment, Object.fromEntries(given));
   if (Value.Check(Environment, settings)) return settings;
   const name = Value.Errors(Environment, settings)[0]?.instancePath.slice(1) ?? '';
   const hint = Object.entries(HINTS).find(([setting]) => setting === name)?.[1] ?? 'a non-empty value';
   throw new ConfigError(`${name} is wrong: set it to ${hint}`);
 }
+
+/** Only digits make a number: `1.5` and `0x10` are mistakes that a lenient conversion would hide. */
+const wholeNumber = (text = '') => (/^[0-9]+$/.test(text) ? Number(text) : text);
 
 const Services = Type.Object({
   database_url: Type.Optional(Type.String()),
@@ -92,7 +93,7 @@ function embeddedServices(dataDir: string): Static<typeof Services> {
 export function readConfig(environment: NodeJS.ProcessEnv): Config {
   const settings = readSettings(environment);
   const embedded = embeddedServices(settings.DATA_DIR);
-  const address = (name: keyof Settings & keyof Config, given: string | undefined, found: string | undefined) => {
+  const address = (name: keyof Settings, given: string | undefined, found: string | undefined) => {
     const known = given ?? found;
     if (known !== undefined) return known;
     throw new ConfigError(`${name} is not set and nothing runs in ${settings.DATA_DIR}: set it, or run npm start`);
