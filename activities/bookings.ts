@@ -1,5 +1,6 @@
 import type { Pool } from 'pg';
 import type { Failure } from '../domain/model.ts';
+import type { SeatLocks, SeatsOfReservation } from './seat-locks.ts';
 
 export interface BookingOfReservation {
   booking_id: string;
@@ -33,7 +34,7 @@ WITH confirmed AS (
 UPDATE reservations SET status = 'CONFIRMED' WHERE reservation_id = $2 AND status = 'HELD'`;
 
 /** The purchase record: PENDING, then CONFIRMED together with its reservation, or FAILED. */
-export function createBookings(database: Pool) {
+export function createBookings(database: Pool, locks: SeatLocks) {
   return {
     /** False where the reservation no longer holds its seats. */
     async openBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<boolean> {
@@ -55,8 +56,10 @@ export function createBookings(database: Pool) {
       });
     },
 
-    async confirmBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<void> {
-      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, reservation_id] });
+    /** The reservation is CONFIRMED, and its locks give way to the mark that its seats are sold. */
+    async confirmBooking({ booking_id, ...seats }: BookingOfReservation & SeatsOfReservation): Promise<void> {
+      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, seats.reservation_id] });
+      await locks.unlock(seats, true);
     },
   };
 }

@@ -20,10 +20,9 @@ export interface ActivityDependencies {
 /** Every activity, by the kind of task that carries it. */
 export function createActivities({ database, redis, gateway, smtpUrl, mailFrom, log }: ActivityDependencies) {
   const locks = createSeatLocks(redis, log);
-  const { lockSeats, unlockSeats } = locks;
   return {
     /** Short and repeatable: run as local activities, beside the workflow. */
-    seats: { lockSeats, unlockSeats, ...createSeatHolds(database, locks), ...createBookings(database) },
+    seats: { ...createSeatHolds(database, locks), ...createBookings(database, locks) },
     payments: createPayments(gateway),
     notifications: createNotifications(smtpUrl, mailFrom, log),
   };

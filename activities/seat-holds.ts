@@ -130,6 +130,9 @@ WITH mine AS (
 UPDATE seats SET status = $5
 WHERE seat_id = ANY($2) AND (SELECT count(*) FROM mine) = cardinality($2::varchar[])`;
 
+/** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
+const LOCK_GRACE_MS = 60_000;
+
 interface HoldRow extends Omit<Hold, 'created_at' | 'expires_at'> {
   created_at: Date;
   expires_at: Date;
@@ -152,6 +155,18 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     return rowCount === seats.seat_ids.length;
   }
 
+  async function release(request: ReleaseRequest): Promise<Ending> {
+    const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
+    const { rows } = await database.query<{ ending: Ending; free: string[] }>({
+      name: 'release-seats',
+      text: RELEASE,
+      values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
+    });
+    const { ending: ended, free } = rows[0] ?? { ending, free: [] };
+    await locks.announce(event_id, free, 'AVAILABLE');
+    return ended;
+  }
+
   /** Expires what is due in the event; answers which reservations those were. */
   async function expireDue(event_id: string): Promise<string[]> {
     const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
@@ -161,14 +176,19 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     });
     const freed = rows.flatMap(({ seat_ids }) => seat_ids);
     await locks.announce(event_id, freed, 'AVAILABLE');
-    await Promise.all(rows.map((row) => locks.unlockSeats({ ...row, event_id, sold: false })));
+    await Promise.all(rows.map((row) => locks.unlock({ ...row, event_id })));
     return rows.map(({ reservation_id }) => reservation_id);
   }
 
   return {
-    /** Holds all seats or none; a repeat answers the hold that is there. */
+    /**
+     * Locks the seats in Redis, where most of those who come too late are refused, and holds them in PostgreSQL: all,
+     * or none. A repeat answers the hold that is there.
+     */
     async holdSeats(request: HoldRequest): Promise<HoldResult> {
       const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
+      const locked = await locks.lock(request, hold_seconds * 1_000 + LOCK_GRACE_MS);
+      if (locked.conflicts.length > 0) return locked;
       const granted = await database.query<HoldRow>({
         name: 'hold-seats',
         text: HOLD,
@@ -184,19 +204,14 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     },
 
     /**
-     * The undo of `holdSeats`: frees the seats and notes how the reservation ended. Answers how it did: it may have
-     * expired with others by the time that it is released.
+     * The undo of `holdSeats`, whatever it came to: frees the seats, notes how the reservation ended, and unlocks.
+     * Answers how it did end: it may have expired with others by the time that it is released.
      */
     async releaseSeats(request: ReleaseRequest): Promise<Ending> {
-      const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
-      if (ending === 'EXPIRED' && (await expireDue(event_id)).includes(reservation_id)) return 'EXPIRED';
-      const { rows } = await database.query<{ ending: Ending; free: string[] }>({
-        name: 'release-seats',
-        text: RELEASE,
-        values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
-      });
-      const { ending: ended, free } = rows[0] ?? { ending, free: [] };
-      await locks.announce(event_id, free, 'AVAILABLE');
+      const { event_id, reservation_id, ending } = request;
+      if (ending === 'EXPIRED' && (await expireDue(event_id)).includes(reservation_id)) return ending;
+      const ended = await release(request);
+      await locks.unlock(request);
       return ended;
     },
 

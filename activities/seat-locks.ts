@@ -76,17 +76,17 @@ export function createSeatLocks(redis: Redis, log: Logger) {
 
   return {
     /** Locks all seats or none; answers the seats that another reservation has. */
-    async lockSeats(seats: SeatsOfReservation & { ttl_ms: number }): Promise<{ conflicts: string[] }> {
-      const { reservation_id, seat_ids, ttl_ms } = seats;
+    async lock(seats: SeatsOfReservation, ttlMs: number): Promise<{ conflicts: string[] }> {
+      const { reservation_id, seat_ids } = seats;
       const conflicts = await orWithout([], () =>
-        redis.lockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, ttl_ms, ...seat_ids),
+        redis.lockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, ttlMs, ...seat_ids),
       );
       return { conflicts };
     },
 
-    /** Deletes the locks that this reservation owns; `sold` keeps the seats refused. */
-    async unlockSeats(seats: SeatsOfReservation & { sold: boolean }): Promise<void> {
-      const { reservation_id, seat_ids, sold } = seats;
+    /** Deletes the locks that this reservation owns; seats that are `sold` stay refused. */
+    async unlock(seats: SeatsOfReservation, sold = false): Promise<void> {
+      const { reservation_id, seat_ids } = seats;
       await orWithout(null, () =>
         redis.unlockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, sold ? 1 : 0, ...seat_ids),
       );

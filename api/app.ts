@@ -23,6 +23,7 @@ import { sandboxRoutes } from './routes/sandbox.ts';
 import { seatRoutes } from './routes/seats.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
+const REQUEST_ID_HEADER = 'x-request-id';
 const REQUEST_ID = /^[!-~]{1,128}$/;
 
 /** Builds the API; never listens. */
@@ -34,10 +35,12 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     requestTimeout: 15_000,
     keepAliveTimeout: 72_000,
     genReqId: ({ headers }) => {
-      const given = headers['x-request-id'];
+      const given = headers[REQUEST_ID_HEADER];
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
     },
-    frameworkErrors: (error, request, reply) => void sendProblem(error, request, reply),
+    // Of a URL that is no URL: comes before any hook.
+    frameworkErrors: (error, request, reply) =>
+      void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
     clientErrorHandler: answerMalformed,
   });
 
@@ -47,7 +50,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     const problem = new Problem('NOT_FOUND', `There is no ${request.method} ${instanceOf(request)}.`);
     return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
   });
-  app.addHook('onRequest', async (request, reply) => void reply.header('x-request-id', request.id));
+  app.addHook('onRequest', async (request, reply) => void reply.header(REQUEST_ID_HEADER, request.id));
 
   const metrics = measureRequests(app);
   await app.register(swagger, {
@@ -76,8 +79,15 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
 function createValidatorCompiler(): FastifySchemaCompiler<AnySchema> {
   const strict = new Ajv({ allErrors: true, useDefaults: true, strict: false });
   const coercing = new Ajv({ allErrors: true, useDefaults: true, strict: false, coerceTypes: true });
-  for (const ajv of [strict, coercing]) addFormats.default(ajv);
+  for (const ajv of [strict, coercing]) addFormats.default(ajv).addFormat('date-time', isTime);
   return ({ schema, httpPart }) => (httpPart === 'body' ? strict : coercing).compile(schema);
+}
+
+/** RFC 3339 as far as a Date holds it: without leap seconds. */
+function isTime(text: string): boolean {
+  const time = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i.exec(text)?.[1];
+  const date = new Date(`${time}Z`);
+  return !Number.isNaN(date.getTime()) && date.toISOString().slice(0, 19) === time?.toUpperCase();
 }
 
 function measureRequests(app: Api): Registry {

@@ -7,14 +7,11 @@ export interface CatalogEntry {
   event: Event;
   /** Seat id to its show, undefined where the event has one show. */
   seats: ReadonlyMap<string, string | undefined>;
-  read_at_ms: number;
 }
 
 /** About 100 bytes each: 200 MB. */
 const MAX_SEATS_CACHED = 2_000_000;
 const FRESH_MS = 60_000;
-/** A seat that is not known is looked for in PostgreSQL, but not more often than this. */
-const LOOK_AGAIN_MS = 1_000;
 
 /** Events in memory, so that a hot sale asks PostgreSQL for none. */
 export function createCatalog(queries: Queries) {
@@ -29,7 +26,6 @@ export function createCatalog(queries: Queries) {
       return {
         event,
         seats: new Map(seats.map(({ seat_id, show_time }) => [seat_id, show_time])),
-        read_at_ms: Date.now(),
       };
     },
   });
@@ -37,12 +33,12 @@ export function createCatalog(queries: Queries) {
   return {
     get: (eventId: string): Promise<CatalogEntry | undefined> => entries.fetch(eventId),
 
-    /** Those of the seats that the event does not have. */
+    /** Those of the seats that the event does not have; one that was added since its entry was read, it has. */
     async getForeignSeats(entry: CatalogEntry, seatIds: string[]): Promise<string[]> {
-      const foreign = seatIds.filter((seatId) => !entry.seats.has(seatId));
-      if (foreign.length === 0 || Date.now() - entry.read_at_ms < LOOK_AGAIN_MS) return foreign;
-      const latest = await entries.fetch(entry.event.event_id, { forceRefresh: true });
-      return foreign.filter((seatId) => !latest?.seats.has(seatId));
+      const unknown = seatIds.filter((seatId) => !entry.seats.has(seatId));
+      if (unknown.length === 0) return [];
+      const added = new Set(await queries.findSeats(entry.event.event_id, unknown));
+      return unknown.filter((seatId) => !added.has(seatId));
     },
   };
 }

@@ -25,21 +25,12 @@ export class HoldOutcomes {
   observe(seats: Activities['seats']): Activities['seats'] {
     return {
       ...seats,
-      lockSeats: async (request) => {
-        const result = await seats.lockSeats(request);
-        if (result.conflicts.length > 0) this.#tell(request.reservation_id, { status: 'REFUSED', ...result });
-        return result;
-      },
       holdSeats: async (request) => {
         const result = await seats.holdSeats(request);
         const outcome: Reserved = 'hold' in result ? { status: 'HELD', ...result } : { status: 'REFUSED', ...result };
-        this.#tell(request.reservation_id, outcome);
+        this.#waiting.get(request.reservation_id)?.(outcome);
         return result;
       },
     };
-  }
-
-  #tell(reservationId: string, outcome: Reserved): void {
-    this.#waiting.get(reservationId)?.(outcome);
   }
 }

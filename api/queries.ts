@@ -30,10 +30,10 @@ interface BookingRow extends Omit<Booking, 'price' | 'created_at' | 'failure'> {
 }
 
 export interface EventFilter {
-  from: string | undefined;
-  to: string | undefined;
+  from: Date | undefined;
+  to: Date | undefined;
   text: string | undefined;
-  after: { date: string; event_id: string } | undefined;
+  after: { date: Date; event_id: string } | undefined;
   limit: number;
 }
 
@@ -94,6 +94,15 @@ export function createQueries(database: Pool) {
       return rows.map(({ seat_id, show_time }) => ({ seat_id, show_time: show_time?.toISOString() }));
     },
 
+    /** Those of the seats that the event has. */
+    async findSeats(eventId: string, seatIds: string[]): Promise<string[]> {
+      const { rows } = await database.query<{ seat_id: string }>(
+        'SELECT seat_id FROM seats WHERE event_id = $1 AND seat_id = ANY($2)',
+        [eventId, seatIds],
+      );
+      return rows.map(({ seat_id }) => seat_id);
+    },
+
     /** The seats of a show in the order of the house. @param showTime undefined: all seats of the event */
     async getSeats(event: Event, showTime: string | undefined): Promise<Seat[]> {
       const { rows } = await database.query<Omit<Seat, 'price'> & { price: number }>({
@@ -104,16 +113,6 @@ export function createQueries(database: Pool) {
         values: [event.event_id, showTime],
       });
       return rows.map(({ price, ...seat }) => ({ ...seat, price: { amount: price, currency: event.currency } }));
-    },
-
-    /** Which of these seats cannot be held now, in the order given. */
-    async getUnavailable(eventId: string, seatIds: string[]): Promise<string[]> {
-      const { rows } = await database.query<{ seat_id: string }>(
-        `SELECT seat_id FROM seats WHERE event_id = $1 AND seat_id = ANY($2) AND status <> 'AVAILABLE'`,
-        [eventId, seatIds],
-      );
-      const unavailable = new Set(rows.map(({ seat_id }) => seat_id));
-      return seatIds.filter((seatId) => unavailable.has(seatId));
     },
 
     async getReservation(reservationId: string): Promise<Reservation | undefined> {

@@ -26,8 +26,6 @@ import { settlePayment } from './payment.ts';
 import { giveBackPayment, sendConfirmation, steps, surely } from './steps.ts';
 import { UndoStack } from './undo.ts';
 
-/** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
-const LOCK_GRACE_MS = 60_000;
 /** How long a hold waits for a retry of the client that gave up on it. */
 const CLAIM_GRACE_MS = 5_000;
 
@@ -75,10 +73,6 @@ async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Res
   const { seats, undo, inbox } = saga;
   const { user_id, hold_seconds } = saga.input;
   try {
-    undo.push(() => surely.unlockSeats({ ...seats, sold: false }));
-    const { conflicts } = await steps.lockSeats({ ...seats, ttl_ms: hold_seconds * 1_000 + LOCK_GRACE_MS });
-    if (conflicts.length > 0) return { status: 'REFUSED', conflicts };
-
     undo.push(async () => {
       const ending = inbox.ending === 'RELEASED' || inbox.ending === 'EXPIRED' ? inbox.ending : 'REFUSED';
       inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
@@ -120,7 +114,6 @@ async function settle(saga: Saga, payment: Payment): Promise<boolean> {
   });
   if (outcome.status === 'TOO_LATE') return false;
   if (outcome.status === 'CONFIRMED') {
-    await surely.unlockSeats({ ...seats, sold: true });
     inbox.confirmed = outcome;
     inbox.ending = 'CONFIRMED';
   }

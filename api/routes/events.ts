@@ -23,10 +23,11 @@ const EventPage = Type.Object({ events: Type.Array(Event), next_cursor: Type.Uni
 const toCursor = ({ date, event_id }: Event) => Buffer.from(`${date} ${event_id}`).toString('base64url');
 
 /** @throws Problem INVALID_REQUEST for what this API did not give out */
-function fromCursor(cursor: string): { date: string; event_id: string } {
+function fromCursor(cursor: string): { date: Date; event_id: string } {
   const [date = '', event_id = ''] = Buffer.from(cursor, 'base64url').toString().split(' ');
-  const isOurs = event_id !== '' && !Number.isNaN(Date.parse(date)) && new Date(date).toISOString() === date;
-  if (isOurs && /^[!-~]{1,64}$/.test(event_id)) return { date, event_id };
+  const time = new Date(date);
+  const isOurs = /^\d{4}-/.test(date) && !Number.isNaN(time.getTime()) && time.toISOString() === date;
+  if (isOurs && /^[!-~]{1,64}$/.test(event_id)) return { date: time, event_id };
   const detail = 'must be a next_cursor that this API gave out';
   throw new Problem('INVALID_REQUEST', `cursor ${detail}`, { errors: [{ path: 'cursor', detail }] });
 }
@@ -44,7 +45,13 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
     },
     async ({ query: { from, to, q, limit, cursor } }) => {
       const after = cursor === undefined ? undefined : fromCursor(cursor);
-      const events = await queries.findEvents({ from, to, text: q, after, limit: limit + 1 });
+      const events = await queries.findEvents({
+        from: from === undefined ? undefined : new Date(from),
+        to: to === undefined ? undefined : new Date(to),
+        text: q,
+        after,
+        limit: limit + 1,
+      });
       const page = events.slice(0, limit);
       const last = page.at(-1);
       return { events: page, next_cursor: last && events.length > limit ? toCursor(last) : null };

@@ -144,6 +144,7 @@ export async function seatRoutes(api: Api, { catalog, seatMaps, seatStream }: Ap
   api.get(
     '/events/:event_id/seats/stream',
     {
+      exposeHeadRoute: false,
       schema: {
         summary: 'Seat changes as they happen (server-sent events)',
         tags: ['seats'],

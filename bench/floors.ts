@@ -1,0 +1,85 @@
+/**
+ * The floors, each behind a bare Fastify route: what a grant costs at least.
+ * F1: the lock and the hold, without a workflow. F2: a bare workflow, started eagerly. F3: a start that nobody works on.
+ */
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { activityInfo } from '@temporalio/activity';
+import { Client } from '@temporalio/client';
+import { NativeConnection, Worker, bundleWorkflowCode } from '@temporalio/worker';
+import fastify, { type FastifyInstance } from 'fastify';
+import { createActivities } from '../activities/index.ts';
+import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
+import type { Config } from '../runtime/config.ts';
+import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import type { Logger } from '../runtime/logger.ts';
+import { runProcess } from '../runtime/process.ts';
+import { installTemporalRuntime } from '../worker/runtime.ts';
+
+interface Attempt {
+  event_id: string;
+  seat_ids: string[];
+  user_id: string;
+}
+
+const HOLD_MS = 30_000;
+
+function addBareHold(app: FastifyInstance, config: Config, log: Logger): void {
+  const database = connectPostgres(config.DATABASE_URL, 20, log);
+  const redis = connectRedis(config.REDIS_URL, log);
+  const gateway = createSandboxGateway(database);
+  const { seats } = createActivities({ database, redis, gateway, smtpUrl: undefined, mailFrom: '', log });
+  app.post<{ Body: Attempt }>('/f1', async ({ body }, reply) => {
+    const reservation_id = `res_${randomUUID()}`;
+    const result = await seats.holdSeats({ ...body, reservation_id, hold_seconds: HOLD_MS / 1_000, rescue: false });
+    return reply.code('hold' in result ? 201 : 409).send(result);
+  });
+}
+
+async function addBareWorkflows(app: FastifyInstance, config: Config): Promise<void> {
+  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const namespace = config.TEMPORAL_NAMESPACE;
+  const client = new Client({ connection, namespace });
+  const ran = new Map<string, () => void>();
+  const workflowBundle = await bundleWorkflowCode({
+    workflowsPath: fileURLToPath(new URL('./floor-workflow.js', import.meta.url)),
+  });
+  const worker = await Worker.create({
+    connection,
+    namespace,
+    taskQueue: 'floor',
+    workflowBundle,
+    maxCachedWorkflows: 2_000,
+    maxConcurrentWorkflowTaskExecutions: 100,
+    activities: {
+      nothing: async () => {
+        const workflowId = activityInfo().workflowExecution?.workflowId ?? '';
+        ran.get(workflowId)?.();
+        ran.delete(workflowId);
+      },
+    },
+  });
+  void worker.run();
+  const start = (taskQueue: string, workflowId: string) =>
+    client.workflow.start('floor', { taskQueue, workflowId, args: [HOLD_MS], requestEagerStart: true });
+  app.post('/f2', async (_request, reply) => {
+    const workflowId = `floor-${randomUUID()}`;
+    const done = new Promise<void>((resolve) => ran.set(workflowId, resolve));
+    await start('floor', workflowId);
+    await done;
+    return reply.code(201).send({});
+  });
+  app.post('/f3', async (_request, reply) => {
+    await start('nobody', `floor-${randomUUID()}`);
+    return reply.code(201).send({});
+  });
+}
+
+await runProcess('floors', async (config, log) => {
+  installTemporalRuntime(log);
+  const app = fastify();
+  addBareHold(app, config, log);
+  await addBareWorkflows(app, config);
+  await app.listen({ host: config.HOST, port: config.PORT });
+  return { stop: () => app.close() };
+});
