@@ -5,8 +5,8 @@ CREATE TABLE events (
   event_id    varchar(64)   PRIMARY KEY,
   name        varchar(200)  NOT NULL,
   venue       varchar(200)  NOT NULL DEFAULT '',
-  date        timestamptz   NOT NULL,
-  show_times  timestamptz[] NOT NULL DEFAULT '{}',   -- empty: one show, at `date`
+  date        timestamptz(3) NOT NULL,
+  show_times  timestamptz(3)[] NOT NULL DEFAULT '{}', -- empty: one show, at `date`
   currency    char(3)       NOT NULL DEFAULT 'EUR',
   seats_total integer       NOT NULL DEFAULT 0
 );
@@ -15,7 +15,7 @@ CREATE INDEX events_date ON events (date, event_id);
 CREATE TABLE seats (
   seat_id        varchar(64) PRIMARY KEY,
   event_id       varchar(64) NOT NULL REFERENCES events,
-  show_time      timestamptz,                        -- null: the event's only show
+  show_time      timestamptz(3),                     -- null: the event's only show
   section        varchar(64) NOT NULL DEFAULT '',
   "row"          varchar(16) NOT NULL DEFAULT '',
   number         integer     NOT NULL DEFAULT 0,

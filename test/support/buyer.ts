@@ -14,6 +14,7 @@ export interface ProblemBody {
   type: string;
   instance: string;
   conflicts?: string[];
+  show_times?: string[];
   errors?: { path: string; detail: string }[];
 }
 
