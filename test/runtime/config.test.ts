@@ -52,6 +52,11 @@ describe('settings', () => {
     expect(readSettings({ TEMPORAL_ADDRESS: address }).TEMPORAL_ADDRESS).toBe(address);
   });
 
+  test('that are wrong are not repeated, as they may be secret', () => {
+    const refusal = refusalOf(() => readSettings({ DATABASE_URL: 'postgres//user:secret@db.example/holdfast' }));
+    expect(refusal).not.toMatch(/secret|db\.example/);
+  });
+
   test.each([
     ['PORT', '65536', 'a port number from 0 to 65535'],
     ['PORT', '-1', 'a port number from 0 to 65535'],
@@ -78,7 +83,6 @@ describe('settings', () => {
     const refusal = refusalOf(() => readSettings({ ...ADDRESSES, [name]: value }));
     expect(refusal).toMatch(new RegExp(`^${name} is wrong: set it to ${mend}`));
     expect(refusal).not.toContain('\n');
-    if (value.length > 2) expect(refusal).not.toContain(value);
   });
 });
 
@@ -120,7 +124,11 @@ test.each(['start', 'api', 'worker'])(
   async (script) => {
     const command = npm(['run', '--silent', script], { ...ADDRESSES, DATA_DIR: dataDir, HOLD_SECONDS: 'secret' });
     expect(await command.ended).toBe(1);
-    expect(`${command.said.stdout}${command.said.stderr}`).toMatch(/^[^\n]*HOLD_SECONDS is wrong: [^\n]*\n$/);
+    const lines = `${command.said.stdout}${command.said.stderr}`.trim().split('\n');
+    const isProgress = (line: string) => line.endsWith(' …');
+    expect(lines.filter((line) => !isProgress(line))).toEqual([
+      expect.stringContaining('HOLD_SECONDS is wrong: set it'),
+    ]);
     expect(command.said.stderr).not.toContain('secret');
   },
 );

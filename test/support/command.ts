@@ -1,5 +1,5 @@
 /** A command of the checkout as a process of its own, as an operator would start it. */
-import { execFile, spawn } from 'node:child_process';
+import { execFile, spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -8,8 +8,18 @@ const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Empty counts as not set: whoever runs the tests may have these for other ends. */
 const NOTHING_SET = {
-  ...{ DATABASE_URL: '', REDIS_URL: '', REDIS_CACHE_URL: '', TEMPORAL_ADDRESS: '', TEMPORAL_NAMESPACE: '' },
-  ...{ PORT: '', HOST: '', HOLD_SECONDS: '', PAYMENT_GATEWAY: '', DATA_DIR: '', SEED_EVENTS: '', SMTP_URL: '' },
+  PORT: '',
+  HOST: '',
+  DATABASE_URL: '',
+  REDIS_URL: '',
+  REDIS_CACHE_URL: '',
+  TEMPORAL_ADDRESS: '',
+  TEMPORAL_NAMESPACE: '',
+  HOLD_SECONDS: '',
+  PAYMENT_GATEWAY: '',
+  DATA_DIR: '',
+  SEED_EVENTS: '',
+  SMTP_URL: '',
 };
 
 export type Command = ReturnType<typeof npm>;
@@ -24,7 +34,7 @@ export function npm(args: string[], settings: Record<string, string>) {
   const said = { stdout: '', stderr: '' };
   child.stdout.on('data', (text: Buffer) => (said.stdout += text.toString()));
   child.stderr.on('data', (text: Buffer) => (said.stderr += text.toString()));
-  const ended = once(child, 'close').then(() => child.exitCode);
+  const ended = once(child, 'close').then(() => child.exitCode ?? child.signalCode);
 
   /** The first line that starts like this, as soon as it is there. */
   async function says(start: string): Promise<string> {
@@ -35,16 +45,18 @@ export function npm(args: string[], settings: Record<string, string>) {
       if (line !== undefined) return line;
       const more = [once(child.stdout, 'data'), once(child.stderr, 'data'), ended.then(() => 'ended')];
       if ((await Promise.race(more)) === 'ended') {
-        throw new Error(`npm ${args.join(' ')} never said "${start}":\n${said.stdout}${said.stderr}`);
+        throw new Error(
+          `npm ${args.join(' ')} ended (${await ended}) without "${start}":\n${said.stdout}${said.stderr}`,
+        );
       }
     }
   }
 
   return {
-    pid: child.pid ?? 0,
+    child,
     said,
     says,
-    /** The exit code. */
+    /** The exit code, or the signal that killed it. */
     ended,
     async stop() {
       child.kill('SIGTERM');
@@ -69,9 +81,9 @@ export async function runningProcesses(): Promise<Process[]> {
 }
 
 /** The process ids of what a process started, and of what these started, and so on. */
-export async function descendantsOf(pid: number): Promise<number[]> {
+export async function descendantsOf({ pid }: ChildProcess): Promise<number[]> {
   const processes = await runningProcesses();
-  const below = (parent: number): number[] =>
+  const below = (parent: number | undefined): number[] =>
     processes.filter((it) => it.parent === parent).flatMap((it) => [it.pid, ...below(it.pid)]);
   return below(pid);
 }

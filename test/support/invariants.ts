@@ -35,7 +35,7 @@ WHERE coalesce(captured, 0) <> CASE reservations.status WHEN 'CONFIRMED' THEN re
    OR pending > 0`;
 
 /** Everything that must not be there once no reservation is under way (open holds may be). */
-export async function findFaults({ database, redis }: Stores): Promise<Faults> {
+export async function findFaults({ database, redis }: Pick<Stores, 'database' | 'redis'>): Promise<Faults> {
   const column = async (sql: string, name: string) =>
     (await database.query<Record<string, string>>(sql)).rows.map((row) => row[name] ?? '');
   const { rows } = await database.query<{ reservation_id: string }>(

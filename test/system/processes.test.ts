@@ -1,0 +1,78 @@
+/** `npm run api` and `npm run worker` on services that run elsewhere, as in production. */
+import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { freePort } from '../../dev/ports.ts';
+import { buyerAt } from '../support/buyer.ts';
+import { descendantsOf, npm, type Command } from '../support/command.ts';
+import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { openStores, type Stores } from '../support/stores.ts';
+
+const RECOVERY = { timeout: 30_000, interval: 100 };
+
+let stores: Stores;
+let settings: Record<string, string>;
+let buyer: ReturnType<typeof buyerAt>;
+const commands: Command[] = [];
+beforeAll(async () => {
+  stores = await openStores();
+  settings = {
+    DATABASE_URL: stores.databaseUrl,
+    REDIS_URL: stores.redisUrl,
+    TEMPORAL_ADDRESS: inject('temporal_address'),
+    TEMPORAL_NAMESPACE: stores.namespace,
+    PORT: String(await freePort()),
+    HOLD_SECONDS: '120',
+  };
+  const url = `http://127.0.0.1:${settings['PORT']}`;
+  run('api');
+  buyer = buyerAt(url);
+  await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(200), RECOVERY);
+});
+afterAll(async () => {
+  await Promise.all(commands.map((command) => command.stop()));
+  await stores.close();
+});
+
+function run(script: 'api' | 'worker'): Command {
+  const command = npm(['run', script], settings);
+  commands.push(command);
+  return command;
+}
+
+async function kill({ child, ended }: Command): Promise<void> {
+  for (const pid of await descendantsOf(child)) process.kill(pid, 'SIGKILL');
+  await ended;
+}
+
+async function askToPay(reservationId: string) {
+  const { status, body } = await buyer.pay(reservationId, 'tok_visa');
+  return { status, booking_id: body.booking_id };
+}
+
+const statusOf = async (bookingId: string) => (await buyer.booking(bookingId)).body.status;
+
+test('a payment asked for while no worker runs is settled once, as soon as one does', async () => {
+  const held = await buyer.hold('demo-theatre', ['demo-theatre-stalls-1-1']);
+  expect(held.status).toBe(201);
+  const { booking_id, status } = await askToPay(held.body.reservation_id);
+  expect([status, await statusOf(booking_id)]).toEqual([202, 'PENDING']);
+
+  const killed = run('worker');
+  await expect.poll(() => statusOf(booking_id), RECOVERY).toBe('CONFIRMED');
+  await kill(killed);
+
+  const next = await buyer.hold('demo-theatre', ['demo-theatre-stalls-1-2']);
+  expect(next.status).toBe(201);
+  const payment = await askToPay(next.body.reservation_id);
+  run('worker');
+  await expect.poll(() => statusOf(payment.booking_id), RECOVERY).toBe('CONFIRMED');
+  for (const { reservation_id } of [held.body, next.body]) {
+    expect(await buyer.charges(reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
+  }
+  await expect.poll(() => findFaults(stores), RECOVERY).toEqual(NO_FAULTS);
+});
+
+test('SIGTERM ends the API and a worker with code 0', async () => {
+  const running = commands.filter(({ child }) => child.exitCode === null && child.signalCode === null);
+  expect(running.length).toBe(2);
+  expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
+});
