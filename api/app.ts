@@ -20,6 +20,7 @@ import { eventRoutes } from './routes/events.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { reservationRoutes } from './routes/reservations.ts';
 import { sandboxRoutes } from './routes/sandbox.ts';
+import { seatStreamRoutes } from './routes/seat-stream.ts';
 import { seatRoutes } from './routes/seats.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -42,7 +43,9 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     frameworkErrors: (error, request, reply) =>
       void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
     clientErrorHandler: answerMalformed,
+    http: { requireHostHeader: false },
   });
+  app.removeContentTypeParser('text/plain');
 
   app.setValidatorCompiler(createValidatorCompiler());
   app.setErrorHandler(sendProblem);
@@ -50,7 +53,11 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     const problem = new Problem('NOT_FOUND', `There is no ${request.method} ${instanceOf(request)}.`);
     return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
   });
-  app.addHook('onRequest', async (request, reply) => void reply.header(REQUEST_ID_HEADER, request.id));
+  app.addHook('onRequest', async (request, reply) => {
+    reply.header(REQUEST_ID_HEADER, request.id);
+    if (request.headers.host === undefined) throw new Problem('INVALID_REQUEST', 'The Host header is missing.');
+  });
+  const refuseOtherMethods = collectMethods(app);
 
   const metrics = measureRequests(app);
   await app.register(swagger, {
@@ -66,13 +73,33 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     async (api: Api) => {
       await eventRoutes(api, deps);
       await seatRoutes(api, deps);
+      await seatStreamRoutes(api, deps);
       await reservationRoutes(api, deps);
       await bookingRoutes(api, deps);
       if (deps.config.PAYMENT_GATEWAY === 'sandbox') await sandboxRoutes(api, deps);
     },
     { prefix: '/api/v1' },
   );
+  refuseOtherMethods();
   return app;
+}
+
+/** Remembers which methods each path takes; what it returns lets the paths refuse all others, with `Allow`. */
+function collectMethods(app: Api): () => void {
+  const methodsOf = new Map<string, string[]>();
+  app.addHook('onRoute', ({ url, method }) => {
+    methodsOf.set(url, [...(methodsOf.get(url) ?? []), method].flat());
+  });
+  return () => {
+    for (const [url, allowed] of [...methodsOf]) {
+      const allow = allowed.sort().join(', ');
+      const method = app.supportedMethods.filter((supported) => !allowed.includes(supported));
+      const refuse = async () => {
+        throw new Problem('METHOD_NOT_ALLOWED', `Allowed here: ${allow}.`, {}, { allow });
+      };
+      app.route({ method, url, schema: { hide: true }, handler: refuse });
+    }
+  };
 }
 
 /** Bodies are taken as they are; what comes as text in a URL or header may stand for a number. All faults are named. */

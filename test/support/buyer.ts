@@ -10,6 +10,7 @@ export interface Reply<Body = unknown> {
 export interface ProblemBody {
   code: string;
   title: string;
+  status: string | number;
   detail: string;
   type: string;
   instance: string;
