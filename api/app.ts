@@ -20,6 +20,7 @@ import { eventRoutes } from './routes/events.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { reservationRoutes } from './routes/reservations.ts';
 import { sandboxRoutes } from './routes/sandbox.ts';
+import { seatStreamRoutes } from './routes/seat-stream.ts';
 import { seatRoutes } from './routes/seats.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
@@ -72,6 +73,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     async (api: Api) => {
       await eventRoutes(api, deps);
       await seatRoutes(api, deps);
+      await seatStreamRoutes(api, deps);
       await reservationRoutes(api, deps);
       await bookingRoutes(api, deps);
       if (deps.config.PAYMENT_GATEWAY === 'sandbox') await sandboxRoutes(api, deps);

@@ -1,34 +1,47 @@
 import { LRUCache } from 'lru-cache';
 import type { Event } from '../domain/model.ts';
 import type { Queries } from './queries.ts';
+import { createLayout, type SeatLayout } from './seat-layout.ts';
 
-/** An event and which seats it has; what may change during a sale (a seat's status) is not in it. */
+/** An event and how its seats are laid out; what changes during a sale (a seat's status) is not in it. */
 export interface CatalogEntry {
   event: Event;
+  /** Rises when a seat is added, moved, priced anew or removed. */
+  layout_version: number;
   /** Seat id to its show, undefined where the event has one show. */
   seats: ReadonlyMap<string, string | undefined>;
+  /** By show; the one of an event with one show under undefined. */
+  layouts: ReadonlyMap<string | undefined, SeatLayout>;
 }
 
-/** About 100 bytes each: 200 MB. */
-const MAX_SEATS_CACHED = 2_000_000;
-const FRESH_MS = 60_000;
+/** About 400 bytes each: 200 MB. */
+const MAX_SEATS_CACHED = 500_000;
+const FRESH_MS = 5_000;
 
-/** Events in memory, so that a hot sale asks PostgreSQL for none. */
+/** Events in memory, so that a hot sale asks PostgreSQL for none, but for whether they are still the same. */
 export function createCatalog(queries: Queries) {
   const entries = new LRUCache<string, CatalogEntry>({
     maxSize: MAX_SEATS_CACHED,
     sizeCalculation: ({ seats }) => seats.size + 1,
     ttl: FRESH_MS,
-    fetchMethod: async (eventId) => {
-      const event = await queries.getEvent(eventId);
-      if (!event) return undefined;
-      const seats = await queries.getSeatIds(eventId);
-      return {
-        event,
-        seats: new Map(seats.map(({ seat_id, show_time }) => [seat_id, show_time])),
-      };
+    fetchMethod: async (eventId, before) => {
+      const found = await queries.getEventWithVersion(eventId);
+      if (!found) return undefined;
+      return before?.layout_version === found.layout_version ? { ...before, ...found } : read(found);
     },
   });
+
+  async function read(found: Pick<CatalogEntry, 'event' | 'layout_version'>): Promise<CatalogEntry> {
+    const seats = await queries.getPlacedSeats(found.event);
+    const shows = found.event.show_times.length > 1 ? found.event.show_times : [undefined];
+    const ofShow = (show: string | undefined) =>
+      seats.filter(({ show_time }) => show === undefined || show_time === show);
+    return {
+      ...found,
+      seats: new Map(seats.map(({ seat, show_time }) => [seat.seat_id, show_time])),
+      layouts: new Map(shows.map((show) => [show, createLayout(ofShow(show).map(({ seat }) => seat))])),
+    };
+  }
 
   return {
     get: (eventId: string): Promise<CatalogEntry | undefined> => entries.fetch(eventId),

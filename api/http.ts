@@ -52,6 +52,19 @@ export async function requireEvent(catalog: Catalog, eventId: string): Promise<C
   return entry;
 }
 
+/** The show that is meant, by its time; undefined where the event has one. */
+export function requireShow({ event }: CatalogEntry, showTime: string | undefined): string | undefined {
+  const { show_times } = event;
+  const wanted = showTime === undefined ? undefined : new Date(showTime).toISOString();
+  if (wanted === undefined && show_times.length > 1) {
+    throw new Problem('SHOW_TIME_REQUIRED', 'Name one of the shows with show_time.', { show_times });
+  }
+  if (wanted !== undefined && !show_times.includes(wanted)) {
+    throw new Problem('SHOW_NOT_FOUND', `There is no show at ${wanted}.`, { show_times });
+  }
+  return show_times.length > 1 ? wanted : undefined;
+}
+
 /** A refusal in the form in which it is sent and stored. */
 export const problemAnswer = (problem: Problem, instance: string): Answer => ({
   status: problem.status,

@@ -8,6 +8,7 @@ const PROBLEMS = {
   NOT_FOUND: [404, 'Nothing is here'],
   EVENT_NOT_FOUND: [404, 'No such event'],
   SHOW_NOT_FOUND: [404, 'The event has no such show'],
+  LAYOUT_NOT_FOUND: [404, 'The seats are laid out otherwise now'],
   RESERVATION_NOT_FOUND: [404, 'No such reservation'],
   BOOKING_NOT_FOUND: [404, 'No such booking'],
   METHOD_NOT_ALLOWED: [405, 'The method is not allowed here'],

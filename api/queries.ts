@@ -1,6 +1,7 @@
 /** What the API reads from PostgreSQL. It writes nothing there but idempotency keys. */
 import type { Pool } from 'pg';
-import type { Booking, Event, Reservation, Seat } from '../domain/model.ts';
+import type { Booking, Event, Reservation, SeatStatus } from '../domain/model.ts';
+import type { PlacedSeat } from './seat-layout.ts';
 
 interface EventRow extends Omit<Event, 'date' | 'show_times'> {
   date: Date;
@@ -79,19 +80,29 @@ export function createQueries(database: Pool) {
       return rows.map(toEvent);
     },
 
-    async getEvent(eventId: string): Promise<Event | undefined> {
-      const { rows } = await database.query<EventRow>(`SELECT ${EVENT} FROM events WHERE event_id = $1`, [eventId]);
-      return rows[0] && toEvent(rows[0]);
-    },
-
-    /** Every seat id of an event, with its show where there are several. */
-    async getSeatIds(eventId: string): Promise<{ seat_id: string; show_time: string | undefined }[]> {
-      const { rows } = await database.query<{ seat_id: string; show_time: Date | null }>({
-        name: 'seat-ids',
-        text: 'SELECT seat_id, show_time FROM seats WHERE event_id = $1',
+    /** An event, and a number that rises whenever its seats are laid out anew. */
+    async getEventWithVersion(eventId: string): Promise<{ event: Event; layout_version: number } | undefined> {
+      const { rows } = await database.query<EventRow & { layout_version: number }>({
+        name: 'event',
+        text: `SELECT ${EVENT}, layout_version FROM events WHERE event_id = $1`,
         values: [eventId],
       });
-      return rows.map(({ seat_id, show_time }) => ({ seat_id, show_time: show_time?.toISOString() }));
+      if (!rows[0]) return undefined;
+      const { layout_version, ...row } = rows[0];
+      return { event: toEvent(row), layout_version };
+    },
+
+    /** Every seat of an event in the order of the house, with its show where there are several. */
+    async getPlacedSeats(event: Event): Promise<{ seat: PlacedSeat; show_time: string | undefined }[]> {
+      const { rows } = await database.query<Omit<PlacedSeat, 'price'> & { price: number; show_time: Date | null }>(
+        `SELECT seat_id, section, "row", number, x, y, price, show_time FROM seats
+         WHERE event_id = $1 ORDER BY y, x, seat_id`,
+        [event.event_id],
+      );
+      return rows.map(({ price, show_time, ...seat }) => ({
+        seat: { ...seat, price: { amount: price, currency: event.currency } },
+        show_time: show_time?.toISOString(),
+      }));
     },
 
     /** Those of the seats that the event has. */
@@ -103,16 +114,18 @@ export function createQueries(database: Pool) {
       return rows.map(({ seat_id }) => seat_id);
     },
 
-    /** The seats of a show in the order of the house. @param showTime undefined: all seats of the event */
-    async getSeats(event: Event, showTime: string | undefined): Promise<Seat[]> {
-      const { rows } = await database.query<Omit<Seat, 'price'> & { price: number }>({
-        name: 'seats',
-        text: `SELECT seat_id, section, "row", number, x, y, price, status FROM seats
-               WHERE event_id = $1 AND ($2::timestamptz IS NULL OR show_time = $2)
-               ORDER BY y, x, seat_id`,
-        values: [event.event_id, showTime],
+    /** Who is HELD or BOOKED in a show, as two lists: few rows to read, however large the house. */
+    async getTakenSeats(eventId: string, showTime: string | undefined): Promise<[string, SeatStatus][]> {
+      const { rows } = await database.query<{ status: SeatStatus; seat_ids: string }>({
+        name: 'taken-seats',
+        text: `SELECT status, string_agg(seat_id, E'\n') AS seat_ids FROM seats
+               WHERE event_id = $1 AND status IN ('HELD', 'BOOKED') AND ($2::timestamptz IS NULL OR show_time = $2)
+               GROUP BY status`,
+        values: [eventId, showTime],
       });
-      return rows.map(({ price, ...seat }) => ({ ...seat, price: { amount: price, currency: event.currency } }));
+      return rows.flatMap(({ status, seat_ids }) =>
+        seat_ids.split('\n').map((seatId): [string, SeatStatus] => [seatId, status]),
+      );
     },
 
     async getReservation(reservationId: string): Promise<Reservation | undefined> {

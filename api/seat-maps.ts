@@ -1,19 +1,31 @@
 import { createHash } from 'node:crypto';
 import { promisify } from 'node:util';
-import { brotliCompress, brotliDecompress, constants, gzip } from 'node:zlib';
+import { brotliCompress, constants, gzip } from 'node:zlib';
 import type { Redis } from 'ioredis';
 import { LRUCache } from 'lru-cache';
-import type { Event } from '../domain/model.ts';
 import { eventMap } from '../domain/redis-keys.ts';
+import type { CatalogEntry } from './catalog.ts';
 import type { Queries } from './queries.ts';
+import type { PackedStatuses, SeatLayout } from './seat-layout.ts';
+import type { SeatStream } from './seat-stream.ts';
 
 export type Encoding = 'br' | 'gzip' | 'identity';
 
-/** A seat map as it is sent, in each encoding. */
+/** A body in each encoding. */
+export type Encoded = Record<Encoding, Buffer>;
+
+/** A seat map as it is sent. */
 export interface SeatMap {
+  /** The same for the same layout and statuses. */
   tag: string;
+  layout: SeatLayout;
+  /** Where the live changes go on. */
+  position: string;
   read_at_ms: number;
-  bodies: Record<Encoding, Buffer>;
+  /** The contract's array. */
+  full: Encoded;
+  /** Two bits a seat: see {@link PackedStatuses}. */
+  compact: Encoded;
 }
 
 /** How old a map may be: in Redis, in memory and in a shared cache together. */
@@ -21,45 +33,64 @@ export const SEAT_MAP_TTL_MS = 5_000;
 /** Of all maps in memory, all encodings together. */
 const MAX_BYTES = 128 * 1024 * 1024;
 
-const compress = {
-  br: promisify(brotliCompress),
-  gzip: promisify(gzip),
-  unbr: promisify(brotliDecompress),
-};
+const brotli = promisify(brotliCompress);
+const gzipped = promisify(gzip);
 
-const sizeOf = ({ bodies }: SeatMap) => Object.values(bodies).reduce((bytes, body) => bytes + body.length, 1);
+/** Compressed once, on a thread of its own; sent thousands of times. */
+export async function encode(identity: Buffer): Promise<Encoded> {
+  const [br, gz] = await Promise.all([
+    brotli(identity, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } }),
+    gzipped(identity),
+  ]);
+  return { identity, br, gzip: gz };
+}
+
+const sizeOf = ({ full, compact }: SeatMap) =>
+  [...Object.values(full), ...Object.values(compact)].reduce((bytes, body) => bytes + body.length, 0);
+
+const tagOf = (layout: SeatLayout, statuses: PackedStatuses) =>
+  createHash('sha256').update(layout.id).update(statuses).digest('base64url').slice(0, 22);
+
+interface Show {
+  entry: CatalogEntry;
+  showTime: string | undefined;
+  layout: SeatLayout;
+}
 
 /** A map that is fresh in memory or Redis is not asked of PostgreSQL; one that is not is read once for all who wait. */
-export function createSeatMaps(redis: Redis, queries: Queries) {
-  const inMemory = new LRUCache<string, SeatMap, { event: Event; showTime: string | undefined }>({
+export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStream) {
+  const inMemory = new LRUCache<string, SeatMap, Show>({
     maxSize: MAX_BYTES,
     sizeCalculation: sizeOf,
-    fetchMethod: async (key, _stale, { options, context: { event, showTime } }) => {
-      const map = (await readCached(redis, key)) ?? (await build(event, showTime));
+    fetchMethod: async (key, before, { options, context }) => {
+      const map = (await readCached(redis, key, context.layout)) ?? (await build(key, context, before));
       options.ttl = Math.max(1, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now());
       return map;
     },
   });
 
-  async function build(event: Event, showTime: string | undefined): Promise<SeatMap> {
-    const readAt = Date.now();
-    const seats = await queries.getSeats(event, showTime);
-    const identity = Buffer.from(JSON.stringify(seats));
-    const [br, gz] = await Promise.all([
-      compress.br(identity, { params: { [constants.BROTLI_PARAM_QUALITY]: 5 } }),
-      compress.gzip(identity),
-    ]);
-    const tag = createHash('sha256').update(identity).digest('base64url').slice(0, 22);
-    const map = { tag, read_at_ms: readAt, bodies: { br, gzip: gz, identity } };
-    await writeCached(redis, eventMap(event.event_id, showTime), map);
+  /** Reads who has the seats; where nobody new has any, the bodies of before serve on. */
+  async function build(key: string, { entry, showTime, layout }: Show, before: SeatMap | undefined): Promise<SeatMap> {
+    const read_at_ms = Date.now();
+    const position = await stream.position(entry.event.event_id);
+    const statuses = layout.pack(await queries.getTakenSeats(entry.event.event_id, showTime));
+    const tag = tagOf(layout, statuses);
+    const bodies =
+      before?.tag === tag
+        ? { full: before.full, compact: before.compact }
+        : { full: await encode(layout.render(statuses)), compact: await encode(statuses) };
+    const map = { tag, layout, position, read_at_ms, ...bodies };
+    await writeCached(redis, key, map);
     return map;
   }
 
   return {
     /** @param showTime undefined where the event has one show */
-    async get(event: Event, showTime: string | undefined): Promise<SeatMap> {
-      const map = await inMemory.fetch(eventMap(event.event_id, showTime), { context: { event, showTime } });
-      if (!map) throw new Error('a seat map is always built');
+    async get(entry: CatalogEntry, showTime: string | undefined): Promise<SeatMap> {
+      const layout = entry.layouts.get(showTime);
+      const key = eventMap(entry.event.event_id, showTime);
+      const map = layout && (await inMemory.fetch(key, { context: { entry, showTime, layout } }));
+      if (!map) throw new Error('every show has a layout, and every map is built');
       return map;
     },
   };
@@ -67,21 +98,41 @@ export function createSeatMaps(redis: Redis, queries: Queries) {
 
 export type SeatMaps = ReturnType<typeof createSeatMaps>;
 
-/** The map in Redis, which keeps the compressed forms only; none while Redis is away. */
-async function readCached(redis: Redis, key: string): Promise<SeatMap | undefined> {
-  const { tag, read_at_ms, br, gzip: gz } = await redis.hgetallBuffer(key).catch((): Record<string, Buffer> => ({}));
-  if (!tag || !read_at_ms || !br || !gz) return undefined;
+/** The map in Redis, where it is of this layout; none while Redis is away. */
+async function readCached(redis: Redis, key: string, layout: SeatLayout): Promise<SeatMap | undefined> {
+  const cached = await redis.hgetallBuffer(key).catch((): Record<string, Buffer> => ({}));
+  const { tag, layout_id, position, read_at_ms, statuses, full_br, full_gzip, compact_br, compact_gzip } = cached;
+  if (!tag || !position || !read_at_ms || !statuses || !full_br || !full_gzip || !compact_br || !compact_gzip) {
+    return undefined;
+  }
+  if (layout_id?.toString() !== layout.id) return undefined;
   return {
     tag: tag.toString(),
+    layout,
+    position: position.toString(),
     read_at_ms: Number(read_at_ms.toString()),
-    bodies: { br, gzip: gz, identity: await compress.unbr(br) },
+    full: { identity: layout.render(statuses), br: full_br, gzip: full_gzip },
+    compact: { identity: statuses, br: compact_br, gzip: compact_gzip },
   };
 }
 
-async function writeCached(redis: Redis, key: string, { tag, read_at_ms, bodies }: SeatMap): Promise<void> {
+/** The uncompressed array is not kept: it follows from the statuses. */
+async function writeCached(redis: Redis, key: string, map: SeatMap): Promise<void> {
+  const { tag, layout, position, read_at_ms, full, compact } = map;
+  const fields = {
+    tag,
+    layout_id: layout.id,
+    position,
+    read_at_ms,
+    statuses: compact.identity,
+    full_br: full.br,
+    full_gzip: full.gzip,
+    compact_br: compact.br,
+    compact_gzip: compact.gzip,
+  };
   await redis
     .multi()
-    .hset(key, { tag, read_at_ms, br: bodies.br, gzip: bodies.gzip })
+    .hset(key, fields)
     .pexpire(key, SEAT_MAP_TTL_MS)
     .exec()
     .catch(() => undefined);

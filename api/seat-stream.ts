@@ -10,13 +10,34 @@ export interface NumberedChange {
   change: SeatChange;
 }
 
+/** How changes are told: viewers with the same key are sent the same text, which is made once. */
+export interface Telling {
+  key: string;
+  toText(changes: NumberedChange[]): string;
+}
+
+/** Some changes in order, as told to many. */
+export class Batch {
+  readonly #texts = new Map<string, string>();
+
+  constructor(readonly changes: NumberedChange[]) {}
+
+  text({ key, toText }: Telling): string {
+    const text = this.#texts.get(key) ?? toText(this.changes);
+    this.#texts.set(key, text);
+    return text;
+  }
+}
+
 /** Who is told of changes. Neither call waits. */
 export interface Viewer {
-  changes(changes: NumberedChange[]): void;
+  changes(batch: Batch): void;
   /** Some changes cannot be told any more: read the map again, then go on from `id`. */
   reset(id: string): void;
 }
 
+/** Changes are gathered this long, so that a thousand viewers cost a thousand writes twenty times a second at most. */
+const GATHER_MS = 50;
 const BLOCK_MS = 5_000;
 const RETRY_MS = 500;
 const BATCH = 1_000;
@@ -70,6 +91,7 @@ class Follower {
         .catch(() => 'lost' as const);
       if (read === 'lost') await this.#startAnew();
       else this.#tell((read?.[0]?.[1] ?? []).map(toChange));
+      await delay(GATHER_MS);
     }
   }
 
@@ -92,7 +114,8 @@ class Follower {
     const last = changes.at(-1);
     if (!last) return;
     this.position = last.id;
-    for (const viewer of this.viewers) viewer.changes(changes);
+    const batch = new Batch(changes);
+    for (const viewer of this.viewers) viewer.changes(batch);
   }
 }
 
@@ -115,6 +138,12 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
           followers.delete(eventId);
         },
       };
+    },
+
+    /** The id of the last change; the first of all while Redis is away. */
+    async position(eventId: string): Promise<string> {
+      const last = await redis.xrevrange(seatChanges(eventId), '+', '-', 'COUNT', 1).catch(() => []);
+      return last[0]?.[0] ?? START;
     },
 
     /** The changes after `id`; undefined where some of them are no longer kept. */

@@ -51,7 +51,7 @@ await runProcess('api', async (config, log) => {
     redis,
     queries,
     catalog: createCatalog(queries),
-    seatMaps: createSeatMaps(cache, queries),
+    seatMaps: createSeatMaps(cache, queries, seatStream),
     seatStream,
     workflows: createReservationWorkflows(new Client({ connection, namespace }), outcomes),
     answerOnce: createIdempotency(database),

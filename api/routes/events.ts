@@ -22,6 +22,9 @@ const EventPage = Type.Object({ events: Type.Array(Event), next_cursor: Type.Uni
 
 const toCursor = ({ date, event_id }: Event) => Buffer.from(`${date} ${event_id}`).toString('base64url');
 
+/** What an event is changes seldom: a few seconds in a shared cache. */
+const CACHE_CONTROL = 'public, max-age=0, s-maxage=5, stale-while-revalidate=5';
+
 /** @throws Problem INVALID_REQUEST for what this API did not give out */
 function fromCursor(cursor: string): { date: Date; event_id: string } {
   const [date = '', event_id = ''] = Buffer.from(cursor, 'base64url').toString().split(' ');
@@ -43,7 +46,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
         response: { 200: EventPage, ...refusals(400, 503) },
       },
     },
-    async ({ query: { from, to, q, limit, cursor } }) => {
+    async ({ query: { from, to, q, limit, cursor } }, reply) => {
       const after = cursor === undefined ? undefined : fromCursor(cursor);
       const events = await queries.findEvents({
         from: from === undefined ? undefined : new Date(from),
@@ -54,6 +57,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
       });
       const page = events.slice(0, limit);
       const last = page.at(-1);
+      reply.header('cache-control', CACHE_CONTROL);
       return { events: page, next_cursor: last && events.length > limit ? toCursor(last) : null };
     },
   );
@@ -68,6 +72,10 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
         response: { 200: Event, ...refusals(400, 404, 503) },
       },
     },
-    async ({ params }) => (await requireEvent(catalog, params.event_id)).event,
+    async ({ params }, reply) => {
+      const { event } = await requireEvent(catalog, params.event_id);
+      reply.header('cache-control', CACHE_CONTROL);
+      return event;
+    },
   );
 }

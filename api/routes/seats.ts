@@ -1,45 +1,27 @@
-import type { ServerResponse } from 'node:http';
 import type { FastifyReply } from 'fastify';
-import { Type } from 'typebox';
-import { Seat } from '../../domain/model.ts';
-import type { CatalogEntry } from '../catalog.ts';
-import { EventParams, requireEvent, type Api, type ApiDependencies } from '../http.ts';
-import { Problem, refusals, unavailable } from '../problems.ts';
-import { SEAT_MAP_TTL_MS, type Encoding, type SeatMap } from '../seat-maps.ts';
-import { compareIds, type NumberedChange, type SeatStream } from '../seat-stream.ts';
+import { LRUCache } from 'lru-cache';
+import { Type, type Static } from 'typebox';
+import { Id, Seat } from '../../domain/model.ts';
+import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
+import { Problem, refusals } from '../problems.ts';
+import type { SeatLayout } from '../seat-layout.ts';
+import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } from '../seat-maps.ts';
 
-/** A process serves this many live viewers; one who reads too slowly to keep up is let go. */
-const MAX_VIEWERS = 20_000;
-const MAX_UNREAD_BYTES = 256 * 1024;
-const KEEP_ALIVE_MS = 15_000;
+/** Layouts in memory, each about 5 MB for 50,000 seats. */
+const MAX_LAYOUTS = 10;
 
-const StreamId = Type.String({ pattern: '^[0-9]{1,15}-[0-9]{1,15}$' });
+export const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
 
 const SeatsQuery = Type.Object(
-  { show_time: Type.Optional(Type.String({ format: 'date-time' })) },
-  { additionalProperties: false },
-);
-
-const StreamQuery = Type.Object(
   {
-    show_time: Type.Optional(Type.String({ format: 'date-time' })),
-    last_event_id: Type.Optional(StreamId),
+    ...ShowQuery.properties,
+    format: Type.Enum(['full', 'compact'], {
+      default: 'full',
+      description: '`compact`: two bits a seat, in the order of the layout that the `Link` header names',
+    }),
   },
   { additionalProperties: false },
 );
-
-/** The show that is meant, by its time; undefined where the event has one. */
-function requireShow({ event }: CatalogEntry, showTime: string | undefined): string | undefined {
-  const { show_times } = event;
-  const wanted = showTime === undefined ? undefined : new Date(showTime).toISOString();
-  if (wanted === undefined && show_times.length > 1) {
-    throw new Problem('SHOW_TIME_REQUIRED', 'Name one of the shows with show_time.', { show_times });
-  }
-  if (wanted !== undefined && !show_times.includes(wanted)) {
-    throw new Problem('SHOW_NOT_FOUND', `There is no show at ${wanted}.`, { show_times });
-  }
-  return show_times.length > 1 ? wanted : undefined;
-}
 
 /** The best encoding that the client takes (RFC 9110, 12.5.3; weights other than 0 are not compared). */
 function negotiate(acceptEncoding: string | undefined): Encoding {
@@ -57,70 +39,43 @@ const isMatch = (ifNoneMatch: string | undefined, etag: string) =>
   ifNoneMatch !== undefined &&
   ifNoneMatch.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
 
-function sendMap(reply: FastifyReply, map: SeatMap, encoding: Encoding, ifNoneMatch: string | undefined): FastifyReply {
-  const etag = `"${map.tag}-${encoding}"`;
-  const sharedSeconds = Math.floor((map.read_at_ms + SEAT_MAP_TTL_MS - Date.now()) / 1_000);
-  reply.headers({
-    etag,
-    vary: 'Accept-Encoding',
-    'cache-control': `public, max-age=0, s-maxage=${Math.max(1, sharedSeconds)}`,
-  });
-  if (isMatch(ifNoneMatch, etag)) return reply.code(304).send();
+/** Sends a body that is compressed already; 304 where the client has it. */
+function sendEncoded(reply: FastifyReply, tag: string, bodies: Encoded): FastifyReply {
+  const { headers } = reply.request;
+  const encoding = negotiate(headers['accept-encoding']);
+  const etag = `"${tag}-${encoding}"`;
+  reply.headers({ etag, vary: 'Accept-Encoding' });
+  if (isMatch(headers['if-none-match'], etag)) return reply.code(304).send();
   if (encoding !== 'identity') reply.header('content-encoding', encoding);
-  return reply.type('application/json; charset=utf-8').send(map.bodies[encoding]);
+  return reply.send(bodies[encoding]);
 }
 
-const toFrame = ({ id, change }: NumberedChange) => `id: ${id}\nevent: seat\ndata: ${JSON.stringify(change)}\n\n`;
-const resetFrame = (id: string) => `id: ${id}\nevent: reset\ndata: {}\n\n`;
-
-interface Watching {
-  stream: SeatStream;
-  eventId: string;
-  isWanted: (change: NumberedChange) => boolean;
-  lastEventId: string | undefined;
+/**
+ * A second in a shared cache, then stale while that cache asks again, and if we do not answer: never older than the
+ * bound on a map's age. (RFC 5861)
+ */
+function cacheControl(readAtMs: number): string {
+  const secondsLeft = Math.floor((readAtMs + SEAT_MAP_TTL_MS - Date.now()) / 1_000);
+  const stale = Math.max(0, secondsLeft - 1);
+  return `public, max-age=0, s-maxage=1, stale-while-revalidate=${stale}, stale-if-error=${stale}`;
 }
 
-/** Tells one viewer from where it was, or from now: first what it missed, then what comes, each change once. */
-async function serveViewer(response: ServerResponse, { stream, eventId, isWanted, lastEventId }: Watching) {
-  let sent = lastEventId ?? '';
-  let early: NumberedChange[] | undefined = [];
-  const write = (text: string) => {
-    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
-    else response.write(text);
-  };
-  const send = (changes: NumberedChange[]) => {
-    const fresh = changes.filter((change) => sent === '' || compareIds(change.id, sent) > 0);
-    sent = changes.at(-1)?.id ?? sent;
-    const frames = fresh.filter(isWanted).map(toFrame).join('');
-    if (frames) write(frames);
-  };
-  const reset = (id: string) => {
-    sent = id;
-    write(resetFrame(id));
-  };
-  const { id, stop } = await stream.watch(eventId, {
-    changes: (changes) => (early ? early.push(...changes) : send(changes)),
-    reset,
-  });
-  response.on('close', stop);
-  if (response.closed) stop();
-  const missed =
-    lastEventId === undefined ? [] : await stream.changesAfter(eventId, lastEventId).catch(() => undefined);
-  if (lastEventId === undefined) write(`id: ${id}\n\n`);
-  if (missed) send(missed);
-  else reset(id);
-  send(early);
-  early = undefined;
+function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, { format, show_time }: Static<typeof SeatsQuery>) {
+  reply.headers({ 'cache-control': cacheControl(map.read_at_ms), 'seat-stream-position': map.position });
+  if (format === 'full') return sendEncoded(reply.type(JSON_TYPE), map.tag, map.full);
+  const show = show_time === undefined ? '' : `?show_time=${encodeURIComponent(show_time)}`;
+  const layout = `/api/v1/events/${encodeURIComponent(eventId)}/seats/layouts/${map.layout.id}${show}`;
+  reply.header('link', `<${layout}>; rel="describedby"`);
+  return sendEncoded(reply.type(COMPACT_TYPE), `${map.tag}-compact`, map.compact);
 }
 
-export async function seatRoutes(api: Api, { catalog, seatMaps, seatStream }: ApiDependencies): Promise<void> {
-  const viewers = new Set<ServerResponse>();
-  const keepAlive = setInterval(() => {
-    for (const response of viewers) response.write(': still here\n\n');
-  }, KEEP_ALIVE_MS);
-  api.addHook('preClose', async () => {
-    clearInterval(keepAlive);
-    for (const response of viewers) response.end();
+const JSON_TYPE = 'application/json; charset=utf-8';
+const COMPACT_TYPE = 'application/vnd.holdfast.seat-statuses';
+
+export async function seatRoutes(api: Api, { catalog, seatMaps }: ApiDependencies): Promise<void> {
+  const layouts = new LRUCache<string, Encoded, SeatLayout>({
+    max: MAX_LAYOUTS,
+    fetchMethod: (_id, _before, { context: layout }) => encode(layout.json),
   });
 
   api.get(
@@ -131,58 +86,44 @@ export async function seatRoutes(api: Api, { catalog, seatMaps, seatStream }: Ap
         tags: ['seats'],
         params: EventParams,
         querystring: SeatsQuery,
-        response: { 200: Type.Array(Seat), 304: Type.Null(), ...refusals(400, 404, 503) },
-      },
-    },
-    async ({ params, query, headers }, reply) => {
-      const entry = await requireEvent(catalog, params.event_id);
-      const map = await seatMaps.get(entry.event, requireShow(entry, query.show_time));
-      return sendMap(reply, map, negotiate(headers['accept-encoding']), headers['if-none-match']);
-    },
-  );
-
-  api.get(
-    '/events/:event_id/seats/stream',
-    {
-      exposeHeadRoute: false,
-      schema: {
-        summary: 'Seat changes as they happen (server-sent events)',
-        tags: ['seats'],
-        params: EventParams,
-        querystring: StreamQuery,
-        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 64 })) }),
-        produces: ['text/event-stream'],
         response: {
-          200: { description: 'seat and reset events', content: { 'text/event-stream': { schema: Type.String() } } },
+          200: {
+            description: 'The seats, or with `format=compact` their statuses alone',
+            content: {
+              'application/json': { schema: Type.Array(Seat) },
+              [COMPACT_TYPE]: { schema: Type.String({ format: 'binary' }) },
+            },
+          },
+          304: Type.Null(),
           ...refusals(400, 404, 503),
         },
       },
     },
-    async ({ params, query, headers, id }, reply) => {
+    async ({ params, query }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
-      const show = requireShow(entry, query.show_time);
-      if (viewers.size >= MAX_VIEWERS) throw unavailable('Too many viewers: read the map instead.');
-      reply.hijack();
-      const response = reply.raw;
-      response.writeHead(200, {
-        'content-type': 'text/event-stream; charset=utf-8',
-        'cache-control': 'no-store',
-        'x-accel-buffering': 'no',
-        'x-request-id': id,
-      });
-      response.write('retry: 1000\n\n');
-      viewers.add(response);
-      response.on('close', () => viewers.delete(response));
-      await serveViewer(response, {
-        stream: seatStream,
-        eventId: params.event_id,
-        isWanted: ({ change }) => show === undefined || entry.seats.get(change.seat_id) === show,
-        lastEventId: resumePoint(headers['last-event-id'] ?? query.last_event_id),
-      });
+      const map = await seatMaps.get(entry, requireShow(entry, query.show_time));
+      return sendMap(reply, params.event_id, map, query);
+    },
+  );
+
+  api.get(
+    '/events/:event_id/seats/layouts/:layout_id',
+    {
+      schema: {
+        summary: 'The seats without their statuses: the same for ever under this URL',
+        tags: ['seats'],
+        params: Type.Object({ ...EventParams.properties, layout_id: Id }),
+        querystring: ShowQuery,
+        response: { 200: Type.Array(Type.Omit(Seat, ['status'])), 304: Type.Null(), ...refusals(400, 404, 503) },
+      },
+    },
+    async ({ params, query }, reply) => {
+      const entry = await requireEvent(catalog, params.event_id);
+      const layout = entry.layouts.get(requireShow(entry, query.show_time));
+      const bodies = layout?.id === params.layout_id ? await layouts.fetch(layout.id, { context: layout }) : undefined;
+      if (!bodies) throw new Problem('LAYOUT_NOT_FOUND', 'The seats are laid out anew: read the map again.');
+      reply.header('cache-control', 'public, max-age=31536000, immutable');
+      return sendEncoded(reply.type(JSON_TYPE), params.layout_id, bodies);
     },
   );
 }
-
-/** Where a viewer was. What is no id of ours is older than everything: it makes a reset. */
-const resumePoint = (id: string | undefined) =>
-  id === undefined || id === '' || /^\d{1,15}-\d{1,15}$/.test(id) ? id || undefined : '0-0';

@@ -8,7 +8,9 @@ CREATE TABLE events (
   date        timestamptz(3) NOT NULL,
   show_times  timestamptz(3)[] NOT NULL DEFAULT '{}', -- empty: one show, at `date`
   currency    char(3)       NOT NULL DEFAULT 'EUR',
-  seats_total integer       NOT NULL DEFAULT 0
+  seats_total integer       NOT NULL DEFAULT 0,
+  layout_version    integer  NOT NULL DEFAULT 0,     -- rises when a seat is added, moved, priced anew or removed
+  layout_changed_by bigint
 );
 CREATE INDEX events_date ON events (date, event_id);
 
@@ -87,7 +89,7 @@ CREATE TRIGGER seats_one_owner BEFORE UPDATE ON seats FOR EACH ROW
 
 CREATE FUNCTION count_seats() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  UPDATE events SET seats_total = seats_total + changed.seats
+  UPDATE events SET seats_total = seats_total + changed.seats, layout_version = layout_version + 1
   FROM (SELECT event_id, CASE TG_OP WHEN 'INSERT' THEN count(*) ELSE -count(*) END AS seats
         FROM changed_seats GROUP BY event_id) AS changed
   WHERE events.event_id = changed.event_id;
@@ -97,3 +99,21 @@ CREATE TRIGGER seats_counted_in AFTER INSERT ON seats
   REFERENCING NEW TABLE AS changed_seats FOR EACH STATEMENT EXECUTE FUNCTION count_seats();
 CREATE TRIGGER seats_counted_out AFTER DELETE ON seats
   REFERENCING OLD TABLE AS changed_seats FOR EACH STATEMENT EXECUTE FUNCTION count_seats();
+
+-- Once a transaction, however many seats it moves: one event row, not 50,000 versions of it.
+CREATE FUNCTION note_new_layout() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  UPDATE events SET layout_version = layout_version + 1, layout_changed_by = txid_current()
+  WHERE event_id = NEW.event_id AND layout_changed_by IS DISTINCT FROM txid_current();
+  RETURN NULL;
+END $$;
+CREATE TRIGGER seats_moved AFTER UPDATE OF show_time, section, "row", number, x, y, price ON seats
+  FOR EACH ROW EXECUTE FUNCTION note_new_layout();
+
+CREATE FUNCTION note_new_event() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+  NEW.layout_version := OLD.layout_version + 1;
+  RETURN NEW;
+END $$;
+CREATE TRIGGER events_changed BEFORE UPDATE OF currency, date, show_times ON events
+  FOR EACH ROW EXECUTE FUNCTION note_new_event();

@@ -72,7 +72,7 @@ export async function startApi(stores: Stores, holdSeconds: number) {
     redis,
     queries,
     catalog: createCatalog(queries),
-    seatMaps: createSeatMaps(redis, queries),
+    seatMaps: createSeatMaps(redis, queries, seatStream),
     seatStream,
     workflows: createReservationWorkflows(client, outcomes),
     answerOnce: createIdempotency(database),

@@ -1,0 +1,152 @@
+import type { ServerResponse } from 'node:http';
+import { Type } from 'typebox';
+import type { CatalogEntry } from '../catalog.ts';
+import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
+import { refusals, unavailable } from '../problems.ts';
+import { packedStatus } from '../seat-layout.ts';
+import { Batch, compareIds, type NumberedChange, type SeatStream, type Telling } from '../seat-stream.ts';
+
+/** A process serves this many live viewers; one who reads too slowly to keep up is let go. */
+const MAX_VIEWERS = 20_000;
+const MAX_UNREAD_BYTES = 256 * 1024;
+const KEEP_ALIVE_MS = 15_000;
+
+const StreamQuery = Type.Object(
+  {
+    show_time: Type.Optional(Type.String({ format: 'date-time' })),
+    format: Type.Enum(['full', 'compact'], {
+      default: 'full',
+      description: '`compact`: `delta` events, `[[place in the layout, status as in the compact map], …]`',
+    }),
+    last_event_id: Type.Optional(
+      Type.String({ pattern: '^[0-9]{1,15}-[0-9]{1,15}$', description: 'As `Last-Event-ID`, for a first connection' }),
+    ),
+  },
+  { additionalProperties: false },
+);
+
+const seatFrame = ({ id, change }: NumberedChange) => `id: ${id}\nevent: seat\ndata: ${JSON.stringify(change)}\n\n`;
+const resetFrame = (id: string) => `id: ${id}\nevent: reset\ndata: {}\n\n`;
+
+/** A `seat` event for each change of the show. */
+const tellSeats = ({ seats }: CatalogEntry, show: string | undefined): Telling => ({
+  key: `seat ${show}`,
+  toText: (changes) =>
+    changes
+      .filter(({ change }) => show === undefined || seats.get(change.seat_id) === show)
+      .map(seatFrame)
+      .join(''),
+});
+
+/** One `delta` event for all changes that came together. */
+const tellDeltas = ({ layouts }: CatalogEntry, show: string | undefined): Telling => {
+  const layout = layouts.get(show);
+  return {
+    key: `delta ${layout?.id}`,
+    toText: (changes) => {
+      const deltas = changes.flatMap(({ change }) => {
+        const place = layout?.indexOf.get(change.seat_id);
+        return place === undefined ? [] : [[place, packedStatus(change.status)]];
+      });
+      return deltas.length === 0 ? '' : `id: ${changes.at(-1)?.id}\nevent: delta\ndata: ${JSON.stringify(deltas)}\n\n`;
+    },
+  };
+};
+
+interface Watching {
+  stream: SeatStream;
+  eventId: string;
+  telling: Telling;
+  lastEventId: string | undefined;
+}
+
+/** Tells one viewer from where it was, or from now: first what it missed, then what comes, each change once. */
+async function serveViewer(response: ServerResponse, { stream, eventId, telling, lastEventId }: Watching) {
+  let sent = lastEventId ?? '0-0';
+  let early: Batch[] | undefined = [];
+  const write = (text: string) => {
+    if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
+    else if (text) response.write(text);
+  };
+  const send = (batch: Batch) => {
+    const isNew = (change: NumberedChange | undefined) => change !== undefined && compareIds(change.id, sent) > 0;
+    write(isNew(batch.changes[0]) ? batch.text(telling) : telling.toText(batch.changes.filter(isNew)));
+    sent = batch.changes.at(-1)?.id ?? sent;
+  };
+  const reset = (id: string) => {
+    sent = id;
+    write(resetFrame(id));
+  };
+  const { id, stop } = await stream.watch(eventId, {
+    changes: (batch) => (early ? early.push(batch) : send(batch)),
+    reset,
+  });
+  response.on('close', stop);
+  if (response.closed) stop();
+  if (lastEventId === undefined) {
+    sent = id;
+    write(`id: ${id}\n\n`);
+  } else {
+    const missed = await stream.changesAfter(eventId, lastEventId).catch(() => undefined);
+    if (missed) send(new Batch(missed));
+    else reset(id);
+  }
+  for (const batch of early) send(batch);
+  early = undefined;
+}
+
+/** Where a viewer was. What is no id of ours is older than everything: it makes a reset. */
+const resumePoint = (id: string | undefined) =>
+  id === undefined || id === '' || /^\d{1,15}-\d{1,15}$/.test(id) ? id || undefined : '0-0';
+
+export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDependencies): Promise<void> {
+  const viewers = new Set<ServerResponse>();
+  const keepAlive = setInterval(() => {
+    for (const response of viewers) response.write(': still here\n\n');
+  }, KEEP_ALIVE_MS);
+  api.addHook('preClose', async () => {
+    clearInterval(keepAlive);
+    for (const response of viewers) response.end();
+  });
+
+  api.get(
+    '/events/:event_id/seats/stream',
+    {
+      exposeHeadRoute: false,
+      schema: {
+        summary: 'Seat changes as they happen (server-sent events)',
+        tags: ['seats'],
+        params: EventParams,
+        querystring: StreamQuery,
+        headers: Type.Object({ 'last-event-id': Type.Optional(Type.String({ maxLength: 64 })) }),
+        produces: ['text/event-stream'],
+        response: {
+          200: { description: 'seat and reset events', content: { 'text/event-stream': { schema: Type.String() } } },
+          ...refusals(400, 404, 503),
+        },
+      },
+    },
+    async ({ params, query, headers, id }, reply) => {
+      const entry = await requireEvent(catalog, params.event_id);
+      const show = requireShow(entry, query.show_time);
+      if (viewers.size >= MAX_VIEWERS) throw unavailable('Too many viewers: read the map instead.');
+      reply.hijack();
+      const response = reply.raw;
+      response.writeHead(200, {
+        'content-type': 'text/event-stream; charset=utf-8',
+        'cache-control': 'no-store',
+        'x-accel-buffering': 'no',
+        'x-request-id': id,
+      });
+      response.write('retry: 1000\n\n');
+      viewers.add(response);
+      response.on('close', () => viewers.delete(response));
+      await serveViewer(response, {
+        stream: seatStream,
+        eventId: params.event_id,
+        telling: query.format === 'compact' ? tellDeltas(entry, show) : tellSeats(entry, show),
+        lastEventId: resumePoint(headers['last-event-id'] ?? query.last_event_id),
+      });
+    },
+  );
+}
