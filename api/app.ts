@@ -44,6 +44,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
       void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
     clientErrorHandler: answerMalformed,
     http: { requireHostHeader: false },
+    routerOptions: { ignoreTrailingSlash: true },
   });
   app.removeContentTypeParser('text/plain');
 

@@ -1,3 +1,4 @@
+import { EventEmitter } from 'node:events';
 import type { Activities } from '../activities/index.ts';
 import type { Reserved } from '../workflows/messages.ts';
 
@@ -6,18 +7,19 @@ import type { Reserved } from '../workflows/messages.ts';
  * workflow's start and the hold are on disk, so the answer need not wait for the workflow task that did it.
  */
 export class HoldOutcomes {
-  readonly #waiting = new Map<string, (outcome: Reserved) => void>();
+  /** By reservation; several requests wait for one where a client repeats itself. */
+  readonly #outcomes = new EventEmitter<Record<string, [Reserved]>>().setMaxListeners(0);
 
   /** Resolves with undefined when no outcome is seen here in time. Call it before the reservation is started. */
   expect(reservationId: string, withinMs: number): Promise<Reserved | undefined> {
     return new Promise((resolve) => {
       const settle = (outcome?: Reserved) => {
         clearTimeout(deadline);
-        this.#waiting.delete(reservationId);
+        this.#outcomes.off(reservationId, settle);
         resolve(outcome);
       };
       const deadline = setTimeout(settle, withinMs);
-      this.#waiting.set(reservationId, settle);
+      this.#outcomes.on(reservationId, settle);
     });
   }
 
@@ -28,7 +30,7 @@ export class HoldOutcomes {
       holdSeats: async (request) => {
         const result = await seats.holdSeats(request);
         const outcome: Reserved = 'hold' in result ? { status: 'HELD', ...result } : { status: 'REFUSED', ...result };
-        this.#waiting.get(request.reservation_id)?.(outcome);
+        this.#outcomes.emit(request.reservation_id, outcome);
         return result;
       },
     };

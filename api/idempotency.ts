@@ -41,11 +41,8 @@ RETURNING request_hash = $3 AS is_same_request, response_status, response_header
 
 /** The first answer stays. */
 const STORE_ANSWER = `
-UPDATE idempotency_keys SET
-  response_headers = CASE WHEN response_status IS NULL THEN $4 ELSE response_headers END,
-  response_body = CASE WHEN response_status IS NULL THEN $5 ELSE response_body END,
-  response_status = coalesce(response_status, $3)
-WHERE scope = $1 AND key = $2`;
+UPDATE idempotency_keys SET response_status = $3, response_headers = $4, response_body = $5
+WHERE scope = $1 AND key = $2 AND response_status IS NULL`;
 
 /** Equal for equal bodies, whatever the order of their fields. */
 const hashOf = (body: Record<string, unknown>) =>
@@ -93,12 +90,12 @@ export function createIdempotency(database: Pool) {
       if (error instanceof Problem && isFinal(error.status)) return toAnswer(error);
       throw error;
     });
-    await database.query({
+    const { rowCount } = await database.query({
       name: 'store-answer',
       text: STORE_ANSWER,
       values: [scope, key, answer.status, JSON.stringify(answer.headers), JSON.stringify(answer.body)],
     });
-    return answer;
+    return rowCount === 1 ? answer : ((await claimKey(scope, key, hash)) ?? answer);
   };
 }
 

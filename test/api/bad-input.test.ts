@@ -166,7 +166,6 @@ describe('a field that is wrong is named', () => {
     ['/events/demo-theatre/seats?show_time=2026-12-31T23:59:60Z', 'show_time'],
     ['/events/demo-theatre/seats?show=1', 'show'],
     ['/events/demo-theatre/seats/stream?last_event_id=x', 'last_event_id'],
-    ['/events/', 'event_id'],
     ['/events/%00', 'event_id'],
     ['/events/%0d%0aSet-Cookie:a', 'event_id'],
     ['/events/%F0%9F%8E%9F/seats', 'event_id'],
@@ -280,10 +279,8 @@ describe('a request that goes nowhere', () => {
     ['GET', '/api/v2/events'],
     ['GET', '/api/v1/Events'],
     ['GET', '/api/v1//events'],
-    ['GET', '/api/v1/events/demo-theatre/seats/'],
     ['GET', '/api/v1/../../etc/passwd'],
     ['GET', '/api/v1/events/a/b'],
-    ['POST', '/api/v1/reservations/'],
   ])('%s %s is a 404', async (method, path) => expectProblem(await send(method, path), 404, 'NOT_FOUND'));
 
   test.each([

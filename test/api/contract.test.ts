@@ -542,6 +542,15 @@ describe('every answer', () => {
     expectProblem(await exchange(system.url, 'What is this?\r\n\r\n'), 400, 'INVALID_REQUEST'));
 });
 
+test.each(['/events/', '/events/demo-theatre/', '/events/demo-theatre/seats/'])(
+  'a slash at the end makes no difference: %s',
+  async (path) => {
+    const reply = await buyer.call('GET', path);
+    expect(reply.status).toBe(200);
+    expect(reply.body).toEqual((await buyer.call('GET', path.slice(0, -1))).body);
+  },
+);
+
 describe('operations', () => {
   const get = (path: string) => fetch(`${system.url}${path}`);
 
