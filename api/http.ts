@@ -7,6 +7,7 @@ import type { Redis } from 'ioredis';
 import { Id } from '../domain/model.ts';
 import type { Config } from '../runtime/config.ts';
 import type { Logger } from '../runtime/logger.ts';
+import type { Admission } from './admission.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import type { Answer, AnswerOnce } from './idempotency.ts';
 import { PROBLEM_MEDIA_TYPE, Problem } from './problems.ts';
@@ -26,6 +27,7 @@ export interface ApiDependencies {
   seatMaps: SeatMaps;
   seatStream: SeatStream;
   workflows: ReservationWorkflows;
+  admission: Admission;
   answerOnce: AnswerOnce;
 }
 

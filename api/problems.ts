@@ -26,6 +26,7 @@ const PROBLEMS = {
   IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used with another body'],
   HEADERS_TOO_LARGE: [431, 'The headers are too large'],
   INTERNAL_ERROR: [500, 'Something went wrong on our side'],
+  OVERLOADED: [503, 'Too many buyers at once'],
   UNAVAILABLE: [503, 'The service cannot answer right now'],
   PAYMENT_UNAVAILABLE: [503, 'The payment gateway cannot answer right now'],
 } as const satisfies Record<string, readonly [number, string]>;

@@ -9,6 +9,7 @@ import { runProcess } from '../runtime/process.ts';
 import { createReservationWorker } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
 import { builtWorkflows } from '../worker/workflow-bundle.ts';
+import { Admission } from './admission.ts';
 import { buildApp } from './app.ts';
 import { createCatalog } from './catalog.ts';
 import { HoldOutcomes } from './hold-outcomes.ts';
@@ -54,6 +55,7 @@ await runProcess('api', async (config, log) => {
     seatMaps: createSeatMaps(cache, queries, seatStream),
     seatStream,
     workflows: createReservationWorkflows(new Client({ connection, namespace }), outcomes),
+    admission: new Admission(),
     answerOnce: createIdempotency(database),
   });
   await app.listen({ host: config.HOST, port: config.PORT });

@@ -80,18 +80,25 @@ export function refusalProblem(error: unknown): unknown {
 }
 
 export async function reservationRoutes(api: Api, deps: ApiDependencies): Promise<void> {
-  const { config, catalog, queries, redis, workflows, answerOnce } = deps;
+  const { config, catalog, queries, redis, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
   async function reserve(body: ReservationBody, key: string | undefined): Promise<{ id: string; reserved: Reserved }> {
     const { event_id, seat_ids, user_id } = body;
+    const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const id = reservationId(user_id, key, attempt);
-      const taken = await findTaken(redis, event_id, seat_ids, id);
-      if (taken.length > 0) throw seatsUnavailable(taken);
+      const refuseTaken = async () => {
+        const taken = await findTaken(redis, event_id, seat_ids, id);
+        if (taken.length > 0) throw seatsUnavailable(taken);
+      };
+      await refuseTaken();
       try {
-        const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
-        return { id, reserved: await workflows.reserve(id, input) };
+        const reserved = await admission.run(async (waited) => {
+          if (waited) await refuseTaken();
+          return workflows.reserve(id, input);
+        });
+        return { id, reserved };
       } catch (error) {
         if (!(error instanceof NotRunning)) throw error;
       }

@@ -4,6 +4,7 @@ import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } f
 import { inject } from 'vitest';
 import { createActivities, type Activities } from '../../activities/index.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
+import { Admission } from '../../api/admission.ts';
 import { buildApp } from '../../api/app.ts';
 import { createCatalog } from '../../api/catalog.ts';
 import { HoldOutcomes } from '../../api/hold-outcomes.ts';
@@ -75,6 +76,7 @@ export async function startApi(stores: Stores, holdSeconds: number) {
     seatMaps: createSeatMaps(redis, queries, seatStream),
     seatStream,
     workflows: createReservationWorkflows(client, outcomes),
+    admission: new Admission(),
     answerOnce: createIdempotency(database),
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });

@@ -1,0 +1,143 @@
+import { Problem } from './problems.ts';
+
+/** A grant is to be answered within 100 ms; most of them well within it, so that the slowest still are. */
+const TARGET_MS = 45;
+/** The limit is looked at again after this many holds, or this long. */
+const WINDOW_HOLDS = 16;
+const WINDOW_MS = 200;
+const SLOW_SHARE = 0.9;
+const BACK_OFF = 0.8;
+const LEAST = 2;
+const MOST = 256;
+
+/** A burst waits for its turn, but not for longer than its clients do. */
+const LONGEST_WAIT_MS = 1_500;
+const LONGEST_QUEUE = 512;
+/** A queue that was there this long and still grows is no burst. */
+const BURST_MS = 200;
+const GROWTH_WINDOW_MS = 100;
+/** An overload is over when nobody had to be refused for this long. */
+const CALM_MS = 1_000;
+const LONGEST_RETRY_SECONDS = 30;
+
+/** Counts of the current span of time, and what they were in the one before. */
+class Rate {
+  current = 0;
+  previous = 0;
+  #spanEndsAt = 0;
+
+  count(now: number): void {
+    this.roll(now);
+    this.current++;
+  }
+
+  roll(now: number): void {
+    if (now < this.#spanEndsAt) return;
+    this.previous = now < this.#spanEndsAt + GROWTH_WINDOW_MS ? this.current : 0;
+    this.current = 0;
+    this.#spanEndsAt = now + GROWTH_WINDOW_MS;
+  }
+}
+
+/**
+ * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
+ * tenth is slower than the target (additive increase, multiplicative decrease, as in TCP). A burst over the limit
+ * waits for its turn. In an overload nobody waits: who is over the limit is told at once when to come back, which
+ * costs nothing behind the API, and those admitted stay quick.
+ */
+export class Admission {
+  #limit = 8;
+  #underWay = 0;
+  #mostUnderWay = 0;
+  #latencies: number[] = [];
+  #windowEndsAt = 0;
+  readonly #queue: (() => void)[] = [];
+  #queueSince = 0;
+  readonly #arrivals = new Rate();
+  readonly #admissions = new Rate();
+  #refusedAt = Number.NEGATIVE_INFINITY;
+
+  get limit(): number {
+    return Math.floor(this.#limit);
+  }
+
+  get underWay(): number {
+    return this.#underWay;
+  }
+
+  /**
+   * Runs a hold when its turn comes.
+   * @param hold is told whether it had to wait, so that what it knew before may be out of date
+   * @throws Problem OVERLOADED with Retry-After when its turn does not come soon
+   */
+  async run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
+    this.#arrivals.count(performance.now());
+    const waits = this.#underWay >= this.limit;
+    if (waits) await this.#turn();
+    else this.#enter();
+    const startedAt = performance.now();
+    try {
+      return await hold(waits);
+    } finally {
+      this.#underWay--;
+      this.#latencies.push(performance.now() - startedAt);
+      this.#adapt();
+      while (this.#underWay < this.limit && this.#queue.length > 0) {
+        this.#enter();
+        this.#queue.shift()?.();
+      }
+    }
+  }
+
+  #enter(): void {
+    this.#admissions.count(performance.now());
+    this.#underWay++;
+    this.#mostUnderWay = Math.max(this.#mostUnderWay, this.#underWay);
+  }
+
+  /** Resolves when a place was taken for this hold. */
+  async #turn(): Promise<void> {
+    if (this.#isOverloaded() || this.#queue.length >= LONGEST_QUEUE) throw this.#refusal();
+    if (this.#queue.length === 0) this.#queueSince = performance.now();
+    await new Promise<void>((resolve, reject) => {
+      const begin = () => {
+        clearTimeout(deadline);
+        resolve();
+      };
+      const deadline = setTimeout(() => {
+        this.#queue.splice(this.#queue.indexOf(begin), 1);
+        reject(this.#refusal());
+      }, LONGEST_WAIT_MS);
+      this.#queue.push(begin);
+    });
+  }
+
+  #isOverloaded(): boolean {
+    const now = performance.now();
+    if (now - this.#refusedAt < CALM_MS) return true;
+    if (this.#queue.length === 0 || now - this.#queueSince < BURST_MS) return false;
+    this.#arrivals.roll(now);
+    this.#admissions.roll(now);
+    return this.#arrivals.previous > this.#admissions.previous;
+  }
+
+  #adapt(): void {
+    if (this.#latencies.length < WINDOW_HOLDS && performance.now() < this.#windowEndsAt) return;
+    const sorted = this.#latencies.sort((a, b) => a - b);
+    const slow = sorted[Math.floor(sorted.length * SLOW_SHARE)] ?? 0;
+    if (slow > TARGET_MS) this.#limit = Math.max(LEAST, this.#limit * BACK_OFF);
+    else if (this.#mostUnderWay >= this.limit) this.#limit = Math.min(MOST, this.#limit + 1);
+    this.#latencies = [];
+    this.#mostUnderWay = this.#underWay;
+    this.#windowEndsAt = performance.now() + WINDOW_MS;
+  }
+
+  /** If all who are refused come back after as many seconds as each place is wanted times, there is a place for each. */
+  #refusal(): Problem {
+    this.#refusedAt = performance.now();
+    const demand = this.#arrivals.previous / Math.max(1, this.#admissions.previous);
+    const seconds = Math.min(LONGEST_RETRY_SECONDS, Math.max(1, Math.ceil(demand)));
+    const detail = 'More buyers are here than can be served at once. Retry with the same Idempotency-Key.';
+    return new Problem('OVERLOADED', detail, {}, { 'retry-after': String(seconds) });
+  }
+}

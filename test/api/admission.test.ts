@@ -1,0 +1,90 @@
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { Admission } from '../../api/admission.ts';
+import { Problem } from '../../api/problems.ts';
+
+beforeEach(() => vi.useFakeTimers());
+afterEach(() => vi.useRealTimers());
+
+/** A hold that takes this long. */
+const hold = (ms: number) => () => new Promise<string>((resolve) => setTimeout(resolve, ms, 'held'));
+
+/** A machine that does one hold in 10 ms, whatever the number at once. */
+const shared = (admission: Admission) => () => hold(10 * admission.underWay)();
+
+const outcome = (held: Promise<string>) =>
+  held.catch((error: unknown) =>
+    error instanceof Problem ? `${error.code} ${error.headers['retry-after']}` : 'ERROR',
+  );
+
+/** Attempts at a steady rate; answers their outcomes so far. */
+async function offer(admission: Admission, perSecond: number, seconds: number, work = shared(admission)) {
+  const outcomes: string[] = [];
+  for (let n = 0; n < perSecond * seconds; n++) {
+    void outcome(admission.run(work)).then((it) => outcomes.push(it));
+    await vi.advanceTimersByTimeAsync(1_000 / perSecond);
+  }
+  return outcomes;
+}
+
+test('quick holds raise the limit while they fill it', async () => {
+  const admission = new Admission();
+  const before = admission.limit;
+  await offer(admission, 500, 4, hold(20));
+  expect(admission.limit).toBeGreaterThan(before);
+});
+
+test('slow holds lower it, but never to nothing', async () => {
+  const admission = new Admission();
+  await offer(admission, 100, 20, hold(300));
+  expect(admission.limit).toBe(2);
+});
+
+test('a burst waits for its turn and is served whole', async () => {
+  const admission = new Admission();
+  const burst = Promise.all(Array.from({ length: 200 }, () => outcome(admission.run(hold(30)))));
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(new Set(await burst)).toEqual(new Set(['held']));
+  expect(admission.underWay).toBe(0);
+});
+
+test('who waited is told so', async () => {
+  const admission = new Admission();
+  const waited: boolean[] = [];
+  const all = Array.from({ length: 12 }, () =>
+    admission.run(async (it) => {
+      waited.push(it);
+      return hold(10)();
+    }),
+  );
+  await vi.advanceTimersByTimeAsync(100);
+  await Promise.all(all);
+  expect(waited.filter(Boolean)).toHaveLength(4);
+});
+
+test('in an overload the surplus is refused at once, with the time at which a retry has a chance', async () => {
+  const admission = new Admission();
+  await offer(admission, 333, 2);
+  const outcomes = await offer(admission, 333, 10);
+  const held = outcomes.filter((it) => it === 'held').length;
+  const refused = outcomes.filter((it) => /^OVERLOADED [3-4]$/.test(it)).length;
+  expect(held).toBeGreaterThan(900);
+  expect(refused).toBeGreaterThan(2_000);
+  expect(admission.underWay).toBeLessThan(10);
+});
+
+test('after an overload the next buyers are served within two seconds', async () => {
+  const admission = new Admission();
+  await offer(admission, 400, 3);
+  await vi.advanceTimersByTimeAsync(2_000);
+  const later = Promise.all(Array.from({ length: 20 }, () => outcome(admission.run(hold(30)))));
+  await vi.advanceTimersByTimeAsync(1_500);
+  expect(new Set(await later)).toEqual(new Set(['held']));
+});
+
+test('a hold that fails gives its place back', async () => {
+  const admission = new Admission();
+  for (let n = 0; n < 50; n++) {
+    await expect(admission.run(() => Promise.reject(new Error('away')))).rejects.toThrow('away');
+  }
+  expect(admission.underWay).toBe(0);
+});
