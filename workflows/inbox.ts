@@ -48,7 +48,7 @@ export class Inbox {
         const payment = this.#add(message);
         return recorded(() => payment.outcome);
       },
-      { validator: (_message) => refuse(this.#whyNotPay()) },
+      { validator: (message) => refuse(isPayment(message) ? this.#whyNotPay() : 'MALFORMED_PAYMENT') },
     );
     setHandler(messages.payment, (message) => {
       if (isPayment(message)) this.#add(message);
@@ -84,14 +84,15 @@ export class Inbox {
   }
 }
 
-/** Resolves once a fact is there. */
-async function recorded<T>(fact: () => T | undefined): Promise<T> {
-  for (;;) {
-    const value = fact();
-    if (value !== undefined) return value;
-    await condition(() => fact() !== undefined);
-  }
-}
+/** Resolves once a fact is there, also where an operator cancels meanwhile: whoever asked is answered. */
+const recorded = <T>(fact: () => T | undefined): Promise<T> =>
+  CancellationScope.nonCancellable(async () => {
+    for (;;) {
+      const value = fact();
+      if (value !== undefined) return value;
+      await condition(() => fact() !== undefined);
+    }
+  });
 
 function refuse(refusal: Refusal | undefined): void {
   if (refusal) throw ApplicationFailure.nonRetryable(`refused: ${refusal}`, refusal);

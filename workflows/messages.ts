@@ -58,7 +58,8 @@ export type Refusal =
   | 'RESERVATION_RELEASED'
   | 'RESERVATION_NOT_HELD'
   | 'PAYMENT_IN_PROGRESS'
-  | 'TOO_MANY_PAYMENTS';
+  | 'TOO_MANY_PAYMENTS'
+  | 'MALFORMED_PAYMENT';
 
 /** By these an operator finds reservations in the Temporal UI. */
 export const searchAttributes = {

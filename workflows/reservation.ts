@@ -9,6 +9,7 @@
 import {
   ActivityFailure,
   CancellationScope,
+  TemporalFailure,
   allHandlersFinished,
   condition,
   log,
@@ -40,7 +41,7 @@ export async function reservation(input: ReservationInput): Promise<Ending> {
     if (inbox.reserved.status === 'HELD') {
       enter(saga, 'HELD');
       const deadline = startDeadline(inbox.reserved.hold);
-      if (await isAbandoned(saga)) inbox.releaseAsked = true;
+      if (await isAbandoned(saga, deadline)) inbox.releaseAsked = true;
       while (inbox.ending === undefined) {
         await condition(() => inbox.payments.length > 0 || inbox.releaseAsked || deadline.passed);
         const [payment] = inbox.payments;
@@ -53,8 +54,9 @@ export async function reservation(input: ReservationInput): Promise<Ending> {
 
     if (inbox.ending !== 'CONFIRMED') await undo.run();
     enter(saga, inbox.ending);
-    while (inbox.payments[0]) await answerLatePayment(saga, inbox.payments[0]);
+    await answerLatePayments(saga);
     await sendMail(saga);
+    await answerLatePayments(saga); // those that came while the mail was on its way
     await condition(allHandlersFinished);
     return inbox.ending;
   });
@@ -77,12 +79,13 @@ async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Res
       const ending = inbox.ending === 'RELEASED' || inbox.ending === 'EXPIRED' ? inbox.ending : 'REFUSED';
       inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
     });
+    delete saga.hold; // its fence would keep the undo from a rescue whose outcome is not known
     const result = await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
     if ('conflicts' in result) return { status: 'REFUSED', conflicts: result.conflicts };
     saga.hold = result.hold;
     return { status: 'HELD', hold: result.hold };
   } catch (error) {
-    if (error instanceof ActivityFailure) return { status: 'FAILED' };
+    if (error instanceof TemporalFailure) return { status: 'FAILED' }; // a local activity's comes unwrapped
     throw error;
   }
 }
@@ -95,9 +98,12 @@ function startDeadline({ hold_ms }: Hold): { passed: boolean } {
 }
 
 /** Whether the client had given up on this hold before it was granted, and did not ask again. */
-async function isAbandoned({ input, inbox }: Saga): Promise<boolean> {
+async function isAbandoned({ input, inbox }: Saga, deadline: { passed: boolean }): Promise<boolean> {
   const isAwaited = () =>
-    inbox.payments.length > 0 || inbox.releaseAsked || Date.now() <= inbox.askedAtMs + input.answer_within_ms;
+    inbox.payments.length > 0 ||
+    inbox.releaseAsked ||
+    deadline.passed ||
+    Date.now() <= inbox.askedAtMs + input.answer_within_ms;
   return !isAwaited() && !(await condition(isAwaited, CLAIM_GRACE_MS));
 }
 
@@ -121,6 +127,12 @@ async function settle(saga: Saga, payment: Payment): Promise<boolean> {
   payment.outcome = outcome;
   inbox.payments.shift();
   return true;
+}
+
+async function answerLatePayments(saga: Saga): Promise<void> {
+  for (let payment = saga.inbox.payments[0]; payment; payment = saga.inbox.payments[0]) {
+    await answerLatePayment(saga, payment);
+  }
 }
 
 /** A payment for a reservation that has ended: its seats, where they are still free, else the money back. */
