@@ -199,6 +199,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         await locks.announce(event_id, seat_ids, 'HELD');
         return { hold: toHold(row) };
       }
+      await locks.unlock(request); // the undo may have come before: a late try would leave them behind
       const { rows } = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
       return { conflicts: rows.map(({ seat_id }) => seat_id) };
     },
