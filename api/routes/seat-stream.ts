@@ -66,12 +66,15 @@ async function serveViewer(response: ServerResponse, { stream, eventId, telling,
   let early: Batch[] | undefined = [];
   const write = (text: string) => {
     if (response.writableLength > MAX_UNREAD_BYTES) response.destroy();
-    else if (text) response.write(text);
+    else if (text && !response.writableEnded) response.write(text);
   };
   const send = (batch: Batch) => {
-    const isNew = (change: NumberedChange | undefined) => change !== undefined && compareIds(change.id, sent) > 0;
-    write(isNew(batch.changes[0]) ? batch.text(telling) : telling.toText(batch.changes.filter(isNew)));
-    sent = batch.changes.at(-1)?.id ?? sent;
+    const isNew = ({ id }: NumberedChange) => compareIds(id, sent) > 0;
+    const [first] = batch.changes;
+    const last = batch.changes.at(-1);
+    if (!first || !last || !isNew(last)) return;
+    write(isNew(first) ? batch.text(telling) : telling.toText(batch.changes.filter(isNew)));
+    sent = last.id;
   };
   const reset = (id: string) => {
     sent = id;

@@ -1,5 +1,4 @@
 /** A page with a live seat map: an event stream as a browser reads it (HTML standard, 9.2). */
-import { once } from 'node:events';
 import { get, type IncomingMessage } from 'node:http';
 import type { SeatChange } from '../../domain/model.ts';
 import { until } from './until.ts';
@@ -33,10 +32,7 @@ export async function viewSeats(url: string, eventId: string, lastEventId?: stri
       if (data !== undefined) events.push({ id, event: fields.get('event') ?? 'message', data: JSON.parse(data) });
     }
   });
-  const ended = once(
-    response.on('error', () => undefined),
-    'close',
-  );
+  const ended = new Promise<void>((resolve) => response.on('error', () => undefined).on('close', resolve));
   await until('the stream says where it starts', async () => id !== '');
 
   return {
