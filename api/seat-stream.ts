@@ -13,7 +13,7 @@ export interface NumberedChange {
 /** How changes are told: viewers with the same key are sent the same text, which is made once. */
 export interface Telling {
   key: string;
-  toText(changes: NumberedChange[]): string;
+  toText: (changes: NumberedChange[]) => string;
 }
 
 /** Some changes in order, as told to many. */

@@ -7,7 +7,7 @@ import { Type, type Static } from 'typebox';
 /** Ids are visible ASCII, so that one fits a URL, a Redis key and a varchar(64) alike. */
 export const Id = Type.String({ minLength: 1, maxLength: 64, pattern: '^[!-~]+$' });
 
-export const Timestamp = Type.String({ format: 'date-time', description: 'RFC 3339, UTC' });
+const Timestamp = Type.String({ format: 'date-time', description: 'RFC 3339, UTC' });
 
 export const Money = Type.Object({
   amount: Type.Integer({ description: 'Minor units, for example cents' }),
@@ -18,14 +18,13 @@ export type Money = Static<typeof Money>;
 export const SeatStatus = Type.Enum(['AVAILABLE', 'HELD', 'BOOKED']);
 export type SeatStatus = Static<typeof SeatStatus>;
 
-export const ReservationStatus = Type.Enum(['HELD', 'CONFIRMED', 'RELEASED', 'EXPIRED']);
-export type ReservationStatus = Static<typeof ReservationStatus>;
+const ReservationStatus = Type.Enum(['HELD', 'CONFIRMED', 'RELEASED', 'EXPIRED']);
+type ReservationStatus = Static<typeof ReservationStatus>;
 
 /** How a reservation ends: exactly once. A REFUSED one never held its seats, and no buyer sees it. */
 export type Ending = Exclude<ReservationStatus, 'HELD'> | 'REFUSED';
 
-export const BookingStatus = Type.Enum(['PENDING', 'CONFIRMED', 'FAILED']);
-export type BookingStatus = Static<typeof BookingStatus>;
+const BookingStatus = Type.Enum(['PENDING', 'CONFIRMED', 'FAILED']);
 
 export const ChargeStatus = Type.Enum(['AUTHORIZED', 'CAPTURED', 'VOIDED', 'REFUNDED', 'DECLINED']);
 export type ChargeStatus = Static<typeof ChargeStatus>;

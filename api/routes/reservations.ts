@@ -26,7 +26,7 @@ const ReservationBody = Type.Object(
 );
 type ReservationBody = Static<typeof ReservationBody>;
 
-export const ReservationParams = Type.Object({ reservation_id: Id });
+const ReservationParams = Type.Object({ reservation_id: Id });
 
 /** Retries of a key whose earlier reservations ended without an answer; more is a client that never listens. */
 const MAX_TRIES = 5;

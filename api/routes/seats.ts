@@ -10,7 +10,7 @@ import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } fr
 /** Layouts in memory, each about 5 MB for 50,000 seats. */
 const MAX_LAYOUTS = 10;
 
-export const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
+const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
 
 const SeatsQuery = Type.Object(
   {

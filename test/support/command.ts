@@ -58,7 +58,7 @@ export function npm(args: string[], settings: Record<string, string>) {
     says,
     /** The exit code, or the signal that killed it. */
     ended,
-    async stop() {
+    stop: async () => {
       child.kill('SIGTERM');
       return ended;
     },

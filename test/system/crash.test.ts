@@ -13,17 +13,11 @@ const EVENT = 'demo-theatre';
 
 let dataDir: string;
 let product: Product;
-let connection: Connection;
 beforeAll(async () => {
   dataDir = await makeDataDir();
   product = await startProduct(dataDir, { HOLD_SECONDS: '300' });
-  connection = Connection.lazy({ address: product.temporalAddress });
 });
-afterAll(async () => {
-  await connection.close();
-  await product.stop();
-  await removeDataDir(dataDir);
-});
+afterAll(() => removeDataDir(dataDir));
 
 const seat = (number: number) => `demo-theatre-circle-1-${number}`;
 
@@ -81,12 +75,14 @@ test('a worker killed during a payment costs neither the booking nor a second ch
 });
 
 async function paymentUnderWay(reservationId: string): Promise<void> {
+  const connection = Connection.lazy({ address: product.temporalAddress });
   const { workflow } = new Client({ connection });
   const isAtGateway = async () => {
     const { raw } = await workflow.getHandle(reservationId).describe();
     return raw.pendingActivities?.some(({ state }) => state === PENDING_ACTIVITY_STATE_STARTED);
   };
   await expect.poll(isAtGateway, RECOVERY).toBe(true);
+  await connection.close();
 }
 
 test.each([

@@ -19,20 +19,31 @@ interface Services {
 
 export type Product = Awaited<ReturnType<typeof startProduct>>;
 
+const endings: (() => Promise<unknown>)[] = [];
+
 export const makeDataDir = () => mkdtemp(join(tmpdir(), 'holdfast-system-'));
+
+/** Ends every start in the folder, also one that came to nothing. */
+export async function removeDataDir(dataDir: string): Promise<void> {
+  await Promise.all(endings.map((end) => end()));
+  await rm(dataDir, { recursive: true });
+}
 
 /** @param dataDir the folder of an earlier start, or an empty one */
 export async function startProduct(dataDir: string, settings: Record<string, string>) {
   const port = await freePort();
   const command = npm(['start'], { DATA_DIR: dataDir, PORT: String(port), ...settings });
+  endings.push(command.stop);
   const url = (await command.says('ready ')).slice('ready '.length);
   const services = async (): Promise<Services> => JSON.parse(await readFile(join(dataDir, 'services.json'), 'utf8'));
   const { database_url, redis_url, temporal_address } = await services();
   const database = connectPostgres(database_url, 2, log);
   const redis = connectRedis(redis_url, log);
+  endings.push(disconnect);
+
   async function disconnect() {
     redis.disconnect();
-    await database.end();
+    if (!database.ended) await database.end();
   }
 
   return {
@@ -59,5 +70,3 @@ export async function startProduct(dataDir: string, settings: Record<string, str
     },
   };
 }
-
-export const removeDataDir = (dataDir: string) => rm(dataDir, { recursive: true, force: true });
