@@ -32,7 +32,8 @@ function service(name: string): Service {
 }
 
 function composeSchema(): object {
-  const dclint = path.dirname(createRequire(import.meta.url).resolve('dclint/package.json'));
+  const require = createRequire(import.meta.url);
+  const dclint = path.dirname(require.resolve('dclint/package.json'));
   const schema: object = JSON.parse(readFileSync(path.join(dclint, 'schemas/compose.schema.json'), 'utf8'));
   // The schema names its dialect by https; Ajv knows draft 7 by http.
   return { ...schema, $schema: 'http://json-schema.org/draft-07/schema#' };
