@@ -1,0 +1,75 @@
+/**
+ * Reservations that were started by the code of yesterday go on with the code of today. After a change that is not to
+ * do so (there is nothing in production yet), record anew:
+ *
+ *     RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts
+ */
+import { cp, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import proto from '@temporalio/proto';
+import { DefaultLogger, Worker, bundleWorkflowCode } from '@temporalio/worker';
+import { DeterminismViolationError } from '@temporalio/workflow';
+import { beforeAll, expect, test } from 'vitest';
+import { workflowBundle } from '../support/system.ts';
+import { recordHistories } from './record-histories.ts';
+
+const folder = resolve(import.meta.dirname, 'histories');
+
+beforeAll(async () => {
+  if (process.env['RECORD_HISTORIES']) await recordHistories(folder);
+});
+
+async function historyOf(path: string) {
+  const json: Record<string, unknown> = JSON.parse(await readFile(join(folder, `${path}.json`), 'utf8'));
+  return proto.temporal.api.history.v1.History.fromObject(json);
+}
+
+test('every path of a reservation replays as it was recorded', async () => {
+  const paths = (await readdir(folder)).map((file) => file.replace('.json', ''));
+  const histories = await Promise.all(
+    paths.map(async (path) => ({ workflowId: `res_${path}`, history: await historyOf(path) })),
+  );
+  const failed: string[] = [];
+  const results = Worker.runReplayHistories({ workflowBundle: workflowBundle() }, histories);
+  for await (const { workflowId, error } of results) if (error) failed.push(`${workflowId}: ${error.message}`);
+  expect(failed).toEqual([]);
+  expect(paths.toSorted()).toEqual([
+    'cancelled',
+    'declined-then-paid',
+    'expired',
+    'failed',
+    'late-charge-given-back',
+    'late-payment-rescued',
+    'paid',
+    'refused',
+    'released',
+  ]);
+});
+
+/** The workflows as they would be with two expressions of a file swapped. */
+async function bundleMutant(file: string, one: string, other: string) {
+  const mutant = await mkdtemp(join(tmpdir(), 'holdfast-mutant-'));
+  for (const part of ['workflows', 'activities', 'domain']) await cp(part, join(mutant, part), { recursive: true });
+  await symlink(resolve('node_modules'), join(mutant, 'node_modules'));
+  const path = join(mutant, 'workflows', file);
+  const code = await readFile(path, 'utf8');
+  for (const part of [one, other]) expect(code.split(part), `${part} in ${file}`).toHaveLength(2);
+  await writeFile(path, code.replace(one, '\0').replace(other, one).replace('\0', other));
+  const bundle = await bundleWorkflowCode({
+    workflowsPath: join(mutant, 'workflows', 'index.ts'),
+    logger: new DefaultLogger('ERROR'),
+  });
+  await rm(mutant, { recursive: true });
+  return bundle;
+}
+
+test.each([
+  ['the money taken before the seats are booked', 'payment.ts', 'surely.bookSeats(seats)', 'capturePayment(charge)'],
+  ['the mail sent before the ending is shown', 'reservation.ts', 'enter(saga, inbox.ending);', 'await sendMail(saga);'],
+])('%s would not pass unnoticed', async (_title, file, one, other) => {
+  const workflowBundle = await bundleMutant(file, one, other);
+  await expect(Worker.runReplayHistory({ workflowBundle }, await historyOf('paid'))).rejects.toThrow(
+    DeterminismViolationError,
+  );
+});
