@@ -1,19 +1,29 @@
-import { once } from 'node:events';
+import { randomInt } from 'node:crypto';
 import { createServer } from 'node:net';
 
-/** The preferred port that is free, the earlier the better; else any free one. */
-export async function freePort(preferred: number[] = []): Promise<number> {
+/**
+ * Below what systems give to outgoing connections: from there, a port may be gone when its service is started again,
+ * and a client that looks for a dead service may be connected to itself.
+ */
+const FIRST_PORT = 15_000;
+const LAST_PORT = 32_000;
+
+/**
+ * The preferred port that is free, the earlier the better; else any free one.
+ * @param chosen ports that are not in use yet, but will be
+ */
+export async function freePort(preferred: number[] = [], chosen: number[] = []): Promise<number> {
   for (const port of preferred) {
-    if ((await listenProblem('127.0.0.1', port)) === undefined) return port;
+    if (await isFree(port, chosen)) return port;
   }
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new TypeError('a TCP server has a port');
-  return address.port;
+  for (;;) {
+    const port = randomInt(FIRST_PORT, LAST_PORT);
+    if (await isFree(port, chosen)) return port;
+  }
 }
+
+const isFree = async (port: number, chosen: number[]) =>
+  !chosen.includes(port) && (await listenProblem('127.0.0.1', port)) === undefined;
 
 /** Why nothing can listen there, as an error code such as EADDRINUSE; undefined when it can. */
 export async function listenProblem(host: string, port: number): Promise<string | undefined> {

@@ -23,6 +23,8 @@ export interface ServicesOptions {
   given?: { database_url?: string | undefined; redis_url?: string | undefined; temporal_address?: string | undefined };
   /** Tried after the ports of the last start in this folder, and before any free port. */
   preferredPorts?: Ports;
+  /** Left for others, who are about to use them. */
+  portsOfOthers?: number[];
   /** Temporal's namespaces besides `default`; each gets our search attributes. */
   namespaces?: string[];
   /** PostgreSQL's settings beyond ours, such as `{ fsync: 'off' }` in tests. */
@@ -200,13 +202,18 @@ async function temporalAnswers(address: string, namespaces: string[]): Promise<v
 }
 
 /** Ports stay the same from start to start where they can, so that clients set up by hand keep working. */
-async function choosePorts({ dataDir, preferredPorts }: ServicesOptions): Promise<Ports> {
+async function choosePorts({ dataDir, preferredPorts, portsOfOthers = [] }: ServicesOptions): Promise<Ports> {
   const path = dataDir.file('ports.json');
   const last: Partial<Ports> = await readFile(path, 'utf8')
     .then(JSON.parse)
     .catch(() => ({}));
-  const choose = (name: keyof Ports) =>
-    freePort([last[name], preferredPorts?.[name]].filter((port) => port !== undefined));
+  const chosen = [...portsOfOthers];
+  const choose = async (name: keyof Ports) => {
+    const preferred = [last[name], preferredPorts?.[name]].filter((port) => port !== undefined);
+    const port = await freePort(preferred, chosen);
+    chosen.push(port);
+    return port;
+  };
   const ports = {
     postgres: await choose('postgres'),
     redis: await choose('redis'),

@@ -27,7 +27,7 @@ async function start(): Promise<void> {
   const dataDir = await DataDir.claim(settings.DATA_DIR, log);
   started.push({ stop: () => dataDir.release() });
   const port = await apiPort(settings);
-  const services = await keep(() => startServices(servicesOptions(settings, dataDir)));
+  const services = await keep(() => startServices(servicesOptions(settings, dataDir, port)));
   await keep(async () => {
     await prepareDatabase(services.database_url, settings.SEED_EVENTS);
     return { stop: async () => undefined };
@@ -53,7 +53,7 @@ function keep<Started extends Stoppable>(launch: () => Promise<Started>): Promis
   return starting;
 }
 
-function servicesOptions(settings: Settings, dataDir: DataDir): ServicesOptions {
+function servicesOptions(settings: Settings, dataDir: DataDir, apiPort: number): ServicesOptions {
   return {
     dataDir,
     log,
@@ -63,6 +63,7 @@ function servicesOptions(settings: Settings, dataDir: DataDir): ServicesOptions 
       temporal_address: settings.TEMPORAL_ADDRESS,
     },
     preferredPorts: PREFERRED_PORTS,
+    portsOfOthers: [apiPort],
     namespaces: [settings.TEMPORAL_NAMESPACE],
   };
 }
