@@ -53,7 +53,7 @@ function keep<Started extends Stoppable>(launch: () => Promise<Started>): Promis
   return starting;
 }
 
-function servicesOptions(settings: Settings, dataDir: DataDir, apiPort: number): ServicesOptions {
+function servicesOptions(settings: Settings, dataDir: DataDir, port: number): ServicesOptions {
   return {
     dataDir,
     log,
@@ -63,7 +63,7 @@ function servicesOptions(settings: Settings, dataDir: DataDir, apiPort: number):
       temporal_address: settings.TEMPORAL_ADDRESS,
     },
     preferredPorts: PREFERRED_PORTS,
-    portsOfOthers: [apiPort],
+    portsOfOthers: [port],
     namespaces: [settings.TEMPORAL_NAMESPACE],
   };
 }
