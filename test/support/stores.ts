@@ -1,4 +1,5 @@
 /** A database, a Redis database and a Temporal namespace that no other test file uses. */
+import { once } from 'node:events';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { inject } from 'vitest';
@@ -32,6 +33,7 @@ export async function openStores(): Promise<Stores> {
   const redisUrl = `${inject('redis_url')}/${number}`;
   const database = connectPostgres(databaseUrl, 20, log);
   const redis = connectRedis(redisUrl, log);
+  await once(redis, 'ready'); // until then its commands fail, and seats are held without locks
   return {
     databaseUrl,
     redisUrl,

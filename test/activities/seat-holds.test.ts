@@ -1,0 +1,95 @@
+/** PostgreSQL decides who has a seat: here without Redis, which only makes a refusal fast. */
+import type { Redis } from 'ioredis';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createSeatHolds } from '../../activities/seat-holds.ts';
+import { createSeatLocks } from '../../activities/seat-locks.ts';
+import { connectRedis } from '../../runtime/connections.ts';
+import { addEvent } from '../support/house.ts';
+import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { log, openStores, type Stores } from '../support/stores.ts';
+
+let stores: Stores;
+let redisAway: Redis;
+let holds: ReturnType<typeof createSeatHolds>;
+beforeAll(async () => {
+  stores = await openStores();
+  redisAway = connectRedis('redis://127.0.0.1:1', log);
+  holds = createSeatHolds(stores.database, createSeatLocks(redisAway, log));
+});
+afterAll(async () => {
+  redisAway.disconnect();
+  await stores.close();
+});
+
+const request = (reservation_id: string, event_id: string, seat_ids: string[], hold_seconds = 600) => ({
+  reservation_id,
+  event_id,
+  seat_ids,
+  user_id: 'ann',
+  hold_seconds,
+  rescue: false,
+});
+
+/** Who has what, by seat. */
+async function owners(event_id: string): Promise<Map<string, string | null>> {
+  const { rows } = await stores.database.query<{ seat_id: string; reservation_id: string | null }>(
+    'SELECT seat_id, reservation_id FROM seats WHERE event_id = $1 ORDER BY seat_id',
+    [event_id],
+  );
+  return new Map(rows.map(({ seat_id, reservation_id }) => [seat_id, reservation_id]));
+}
+
+test('of 200 buyers who want 20 seats, 20 get one each', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 20);
+  const buyers = Array.from({ length: 200 }, (_, buyer) =>
+    request(`res_rush_${buyer}`, event_id, seat_ids.slice(buyer % 20, (buyer % 20) + 1)),
+  );
+  const results = await Promise.all(buyers.map((buyer) => holds.holdSeats(buyer)));
+  const winners = buyers.filter((_, buyer) => results[buyer] && 'hold' in results[buyer]);
+  expect(winners).toHaveLength(20);
+  const won = new Map(winners.map((winner) => [winner.seat_ids[0], winner.reservation_id]));
+  expect(await owners(event_id)).toEqual(won);
+  for (const [buyer, result] of results.entries()) {
+    if ('conflicts' in result) expect(result.conflicts).toEqual(buyers[buyer]?.seat_ids);
+  }
+  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+});
+
+test('of buyers who want the same seats in different orders, each gets all or none', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 10);
+  const wanted = (buyer: number) => {
+    const from = buyer % 7;
+    const seats = seat_ids.slice(from, from + 4);
+    return buyer % 2 === 0 ? seats : seats.toReversed();
+  };
+  const buyers = Array.from({ length: 100 }, (_, buyer) => request(`res_mesh_${buyer}`, event_id, wanted(buyer)));
+  const results = await Promise.all(buyers.map((buyer) => holds.holdSeats(buyer)));
+  const winners = buyers.filter((_, buyer) => results[buyer] && 'hold' in results[buyer]);
+  expect(winners.length).toBeGreaterThan(0);
+  const expected = new Map<string, string | null>(seat_ids.map((seat) => [seat, null]));
+  for (const winner of winners) for (const seat of winner.seat_ids) expected.set(seat, winner.reservation_id);
+  expect(await owners(event_id)).toEqual(expected);
+  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+});
+
+test('a hold with one seat that is taken holds none, and names that one', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 3);
+  await holds.holdSeats(request('res_first', event_id, seat_ids.slice(1, 2)));
+  expect(await holds.holdSeats(request('res_second', event_id, seat_ids))).toEqual({ conflicts: [seat_ids[1]] });
+  expect([...(await owners(event_id)).values()]).toEqual([null, 'res_first', null]);
+});
+
+test('when one hold of an event expires, all that are due are freed, but none that is being paid for', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 4);
+  const names = ['res_due', 'res_due_too', 'res_paying', 'res_fresh'];
+  const [due] = await Promise.all(
+    names.map((name, i) =>
+      holds.holdSeats(request(name, event_id, seat_ids.slice(i, i + 1), name === 'res_fresh' ? 600 : 0)),
+    ),
+  );
+  await stores.database.query(`UPDATE reservations SET release_at = NULL WHERE reservation_id = 'res_paying'`);
+  const fence = due && 'hold' in due ? due.hold.fence : undefined;
+  const mine = request('res_due', event_id, seat_ids.slice(0, 1));
+  expect(await holds.releaseSeats({ ...mine, fence, ending: 'EXPIRED' })).toBe('EXPIRED');
+  expect([...(await owners(event_id)).values()]).toEqual([null, null, 'res_paying', 'res_fresh']);
+});

@@ -1,0 +1,73 @@
+/** Locks in Redis: all or none, and only their owner's to give up. */
+import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { createSeatLocks, type SeatLocks } from '../../activities/seat-locks.ts';
+import { connectRedis } from '../../runtime/connections.ts';
+import { log, openStores, type Stores } from '../support/stores.ts';
+
+let stores: Stores;
+let locks: SeatLocks;
+beforeAll(async () => {
+  stores = await openStores();
+  locks = createSeatLocks(stores.redis, log);
+});
+afterAll(() => stores.close());
+beforeEach(() => stores.redis.flushdb());
+
+const TTL_MS = 60_000;
+const seatsOf = (reservation_id: string, ...seat_ids: string[]) => ({ event_id: 'tempest', reservation_id, seat_ids });
+const lockOf = (seat: string) => `seat_lock:{tempest}:${seat}`;
+const ownersOf = (...seats: string[]) => stores.redis.mget(seats.map(lockOf));
+
+test('a lock names its reservation and ends by itself', async () => {
+  expect(await locks.lock(seatsOf('res_a', 'A1', 'A2'), TTL_MS)).toEqual({ conflicts: [] });
+  expect(await ownersOf('A1', 'A2')).toEqual(['res_a', 'res_a']);
+  for (const seat of ['A1', 'A2']) {
+    const left = await stores.redis.pttl(lockOf(seat));
+    expect(left).toBeGreaterThan(TTL_MS - 10_000);
+    expect(left).toBeLessThanOrEqual(TTL_MS);
+  }
+});
+
+test('seats of which some are locked by another are not locked, and those are named', async () => {
+  await locks.lock(seatsOf('res_a', 'A2', 'A4'), TTL_MS);
+  expect(await locks.lock(seatsOf('res_b', 'A1', 'A2', 'A3', 'A4'), TTL_MS)).toEqual({ conflicts: ['A2', 'A4'] });
+  expect(await ownersOf('A1', 'A2', 'A3', 'A4')).toEqual([null, 'res_a', null, 'res_a']);
+});
+
+test('a reservation may lock its own seats again', async () => {
+  await locks.lock(seatsOf('res_a', 'A1'), 1_000);
+  expect(await locks.lock(seatsOf('res_a', 'A1', 'A2'), TTL_MS)).toEqual({ conflicts: [] });
+  expect(await stores.redis.pttl(lockOf('A1'))).toBeGreaterThan(1_000);
+});
+
+test('only the owner gives a lock up', async () => {
+  await locks.lock(seatsOf('res_a', 'A1'), TTL_MS);
+  await locks.lock(seatsOf('res_b', 'A2'), TTL_MS);
+  await locks.unlock(seatsOf('res_b', 'A1', 'A2'));
+  expect(await ownersOf('A1', 'A2')).toEqual(['res_a', null]);
+  await locks.unlock(seatsOf('res_a', 'A1'));
+  expect(await ownersOf('A1')).toEqual([null]);
+});
+
+test('a seat that is sold is refused also without a lock', async () => {
+  await locks.lock(seatsOf('res_a', 'A1'), TTL_MS);
+  await locks.unlock(seatsOf('res_a', 'A1'), true);
+  expect(await ownersOf('A1')).toEqual([null]);
+  expect(await locks.lock(seatsOf('res_b', 'A1', 'A2'), TTL_MS)).toEqual({ conflicts: ['A1'] });
+});
+
+test('of reservations that lock the same seats at once, one does', async () => {
+  const rivals = Array.from({ length: 50 }, (_, rival) => seatsOf(`res_${rival}`, 'A1', 'A2'));
+  const results = await Promise.all(rivals.map((rival) => locks.lock(rival, TTL_MS)));
+  expect(results.filter(({ conflicts }) => conflicts.length === 0)).toHaveLength(1);
+});
+
+test('while Redis is away nobody is refused or kept waiting', async () => {
+  const away = connectRedis('redis://127.0.0.1:1', log);
+  const withoutRedis = createSeatLocks(away, log);
+  for (let buyer = 0; buyer < 10; buyer++) {
+    expect(await withoutRedis.lock(seatsOf(`res_${buyer}`, 'A1'), TTL_MS)).toEqual({ conflicts: [] });
+    await withoutRedis.unlock(seatsOf(`res_${buyer}`, 'A1'));
+  }
+  away.disconnect();
+});
