@@ -7,6 +7,7 @@ import { connectRedis } from '../../runtime/connections.ts';
 import { addEvent } from '../support/house.ts';
 import { NO_FAULTS, findFaults } from '../support/invariants.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
+import { until } from '../support/until.ts';
 
 let stores: Stores;
 let redisAway: Redis;
@@ -70,6 +71,26 @@ test('of buyers who want the same seats in different orders, each gets all or no
   for (const winner of winners) for (const seat of winner.seat_ids) expected.set(seat, winner.reservation_id);
   expect(await owners(event_id)).toEqual(expected);
   expect(await findFaults(stores)).toEqual(NO_FAULTS);
+});
+
+test('buyers who name the same seats in opposite orders never wait for each other', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 5);
+  const inTheWay = await stores.database.connect();
+  await inTheWay.query('BEGIN');
+  await inTheWay.query('SELECT 1 FROM seats WHERE seat_id = $1 FOR UPDATE', [seat_ids[2]]);
+  const rivals = [seat_ids, seat_ids.toReversed()].map((seats, rival) =>
+    holds.holdSeats(request(`res_opposite_${rival}`, event_id, seats)),
+  );
+  await until('both rivals wait', async () => {
+    const { rowCount } = await stores.database.query(
+      `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    return rowCount === rivals.length;
+  });
+  await inTheWay.query('COMMIT');
+  inTheWay.release();
+  const results = await Promise.all(rivals);
+  expect(results.filter((result) => 'hold' in result)).toHaveLength(1);
 });
 
 test('a hold with one seat that is taken holds none, and names that one', async () => {
