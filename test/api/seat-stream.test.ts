@@ -226,6 +226,6 @@ test('a server that closes ends its streams, in the middle of changes too', asyn
   const changes = flood(event_id, seat_ids[0] ?? '', 500);
   await crowd[0]?.changes(20);
   await closing.stop();
-  await Promise.all(crowd.map(({ ended }) => ended));
+  expect(await Promise.all(crowd.map(({ ended }) => ended))).toHaveLength(crowd.length);
   await changes;
 });

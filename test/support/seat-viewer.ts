@@ -3,7 +3,7 @@ import { get, type IncomingMessage } from 'node:http';
 import type { SeatChange } from '../../domain/model.ts';
 import { until } from './until.ts';
 
-export interface StreamEvent {
+interface StreamEvent {
   id: string;
   event: string;
   data: Partial<SeatChange>;

@@ -68,8 +68,8 @@ test.each([
   ['the money taken before the seats are booked', 'payment.ts', 'surely.bookSeats(seats)', 'capturePayment(charge)'],
   ['the mail sent before the ending is shown', 'reservation.ts', 'enter(saga, inbox.ending);', 'await sendMail(saga);'],
 ])('%s would not pass unnoticed', async (_title, file, one, other) => {
-  const workflowBundle = await bundleMutant(file, one, other);
-  await expect(Worker.runReplayHistory({ workflowBundle }, await historyOf('paid'))).rejects.toThrow(
+  const mutant = await bundleMutant(file, one, other);
+  await expect(Worker.runReplayHistory({ workflowBundle: mutant }, await historyOf('paid'))).rejects.toThrow(
     DeterminismViolationError,
   );
 });
