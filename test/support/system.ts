@@ -1,4 +1,5 @@
 /** The whole product in this process: workers and API, on stores of their own. */
+import { randomUUID } from 'node:crypto';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
@@ -14,7 +15,9 @@ import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
 import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
+import { buyerAt } from './buyer.ts';
 import { log, openStores, type Stores } from './stores.ts';
+import { until } from './until.ts';
 
 Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
 
@@ -50,7 +53,7 @@ export async function startWorkers(
 }
 
 /** The API of `stores`, with its own reservation worker, listening on a free port. */
-export async function startApi(stores: Stores, holdSeconds: number) {
+export async function startApi(stores: Stores, holdSeconds: number, admission = new Admission()) {
   const { database, redis, redisUrl, namespace } = stores;
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
   const client = new Client({ connection, namespace });
@@ -76,10 +79,11 @@ export async function startApi(stores: Stores, holdSeconds: number) {
     seatMaps: createSeatMaps(redis, queries, seatStream),
     seatStream,
     workflows: createReservationWorkflows(client, outcomes),
-    admission: new Admission(),
+    admission,
     answerOnce: createIdempotency(database),
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
+  await warmUp(url);
   return {
     url,
     client,
@@ -93,11 +97,22 @@ export async function startApi(stores: Stores, holdSeconds: number) {
   };
 }
 
+/** The first hold of a process loads the workflows: on a busy machine that takes longer than a buyer waits. */
+async function warmUp(url: string): Promise<void> {
+  const buyer = buyerAt(url);
+  const key = { 'idempotency-key': randomUUID() };
+  const { body } = await until('the first hold', async () => {
+    const reply = await buyer.hold('demo-stadium', ['demo-stadium-block-20-50-50'], 'early-bird', key);
+    return reply.status !== 503 && reply;
+  });
+  if (body.status === 'HELD') await buyer.release(body.reservation_id);
+}
+
 /** Workers and API together. @param holdSeconds how long a hold lasts in it */
-export async function startSystem({ holdSeconds = 600 }: { holdSeconds?: number } = {}) {
+export async function startSystem({ holdSeconds = 600, admission = new Admission() } = {}) {
   const stores = await openStores();
   const workers = await startWorkers(stores);
-  const api = await startApi(stores, holdSeconds);
+  const api = await startApi(stores, holdSeconds, admission);
   return {
     stores,
     url: api.url,

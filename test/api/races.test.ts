@@ -1,0 +1,232 @@
+/** Many at once, over HTTP: who wins, who is told what, and that it is so. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { Admission } from '../../api/admission.ts';
+import type { Reservation } from '../../domain/model.ts';
+import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { addEvent } from '../support/house.ts';
+import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { startApi, startSystem } from '../support/system.ts';
+import { until } from '../support/until.ts';
+
+/** Lets all in at once: the point of a race. */
+class OpenDoor extends Admission {
+  override run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
+    return hold(false);
+  }
+}
+
+let system: Awaited<ReturnType<typeof startSystem>>;
+let buyer: ReturnType<typeof buyerAt>;
+beforeAll(async () => {
+  system = await startSystem({ admission: new OpenDoor() });
+  buyer = buyerAt(system.url);
+});
+afterAll(() => system.stop());
+
+const nothingIsUnderWay = () =>
+  until(
+    'all payments are settled',
+    async () => {
+      const { rowCount } = await system.stores.database.query(`SELECT 1 FROM bookings WHERE status = 'PENDING'`);
+      return rowCount === 0;
+    },
+    50_000,
+  );
+
+/** Whatever the race: in the end every seat, lock and charge is accounted for. */
+afterEach(async () => {
+  await nothingIsUnderWay();
+  await vi.waitFor(async () => expect(await findFaults(system.stores)).toEqual(NO_FAULTS), { timeout: 5_000 });
+});
+
+const times = <T>(count: number, make: (n: number) => Promise<T>) =>
+  Promise.all(Array.from({ length: count }, (_, n) => make(n)));
+
+/** So many, but only a few at a time. */
+const inTurns = async <T>(count: number, atOnce: number, make: (n: number) => Promise<T>): Promise<T[]> => {
+  const lanes = await times(atOnce, async (lane) => {
+    const made: T[] = [];
+    for (let n = lane; n < count; n += atOnce) made.push(await make(n));
+    return made;
+  });
+  return lanes.flat();
+};
+
+/** A buyer who is told that the outcome is not known comes back when told to, with the same key. */
+async function hold(eventId: string, seats: string[], user: string, from = buyer) {
+  const key = { 'idempotency-key': randomUUID() };
+  for (;;) {
+    const reply = await from.hold(eventId, seats, user, key);
+    if (reply.status !== 503) return reply;
+    await delay(Number(reply.headers.get('retry-after')) * 1_000);
+  }
+}
+
+async function holdOne() {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
+  const { status, body } = await hold(event_id, seat_ids, 'ann');
+  expect(status).toBe(201);
+  return body;
+}
+
+/** The HTTP status of each reply with its code, counted. */
+function tally(replies: Reply<Partial<ProblemBody>>[]): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const { status, body } of replies) {
+    const answer = body.code === undefined ? `${status}` : `${status} ${body.code}`;
+    counts[answer] = (counts[answer] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test('of 200 buyers for 20 seats 20 win, and each other one is told that the seat is taken', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 20);
+  const seatFor = (n: number) => seat_ids[n % 20] ?? '';
+  const replies = await times(200, (n) => hold(event_id, [seatFor(n)], `buyer-${n}`));
+  expect(tally(replies)).toEqual({ 201: 20, '409 SEATS_UNAVAILABLE': 180 });
+  const lost = replies.flatMap((reply, n) => (reply.status === 409 ? [{ reply, seat: seatFor(n) }] : []));
+  for (const { reply, seat } of lost) expect(reply.body.conflicts).toEqual([seat]);
+  const sold = replies.flatMap(({ status, body }) => (status === 201 ? body.seat_ids : []));
+  expect(sold.sort()).toEqual(seat_ids.sort());
+});
+
+test('holds of several seats that overlap in any order are granted in full or not at all', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 12);
+  const seatsFor = (n: number) => {
+    const run = [0, 1, 2, 3].map((i) => seat_ids[(n * 5 + i) % 12] ?? '');
+    return n % 2 === 0 ? run : run.reverse();
+  };
+  const replies = await times(60, (n) => hold(event_id, seatsFor(n), `buyer-${n}`));
+  const { 201: won = 0, ...others } = tally(replies);
+  expect(Object.keys(others)).toEqual(['409 SEATS_UNAVAILABLE']);
+  expect(won).toBeGreaterThan(0);
+  replies.forEach(({ status, body }, n) => {
+    if (status === 201) expect(body.seat_ids).toEqual(seatsFor(n));
+    else expect(seatsFor(n)).toEqual(expect.arrayContaining(body.conflicts ?? ['no conflicts named']));
+  });
+  const { rows } = await system.stores.database.query<{ seat_id: string }>(
+    `SELECT seat_id FROM seats WHERE event_id = $1 AND status = 'HELD' ORDER BY seat_id`,
+    [event_id],
+  );
+  const granted = replies.flatMap(({ status, body }) => (status === 201 ? body.seat_ids : []));
+  expect(rows.map(({ seat_id }) => seat_id)).toEqual(granted.sort());
+  const { rows: deadlocks } = await system.stores.database.query(
+    'SELECT deadlocks::int FROM pg_stat_database WHERE datname = current_database()',
+  );
+  expect(deadlocks).toEqual([{ deadlocks: 0 }]);
+});
+
+test('50 payments of one reservation at once make one charge and one booking, which all are told', async () => {
+  const { reservation_id, price } = await holdOne();
+  const replies = await times(50, () => buyer.payAndWait(reservation_id, 'tok_visa'));
+  expect([...new Set(replies.map(({ status }) => (status === 200 ? 201 : status)))]).toEqual([201]);
+  expect(new Set(replies.map(({ body }) => JSON.stringify(body))).size).toBe(1);
+  expect(await buyer.charges(reservation_id)).toMatchObject([{ status: 'CAPTURED', ...price }]);
+});
+
+test('50 payments with different cards at once make one charge; the others are told that one is under way', async () => {
+  const { reservation_id } = await holdOne();
+  const tokens = ['tok_visa', 'tok_slow', 'tok_flaky', 'tok_lost_reply'];
+  const replies = await times(50, (n) => buyer.payAndWait(reservation_id, tokens[n % 4] ?? ''));
+  const { 200: again = 0, 201: paid = 0, '409 PAYMENT_IN_PROGRESS': refused = 0, ...others } = tally(replies);
+  expect(others).toEqual({});
+  expect(again + paid + refused).toBe(50);
+  expect(paid).toBeGreaterThan(0);
+  const bookings = replies.filter(({ status }) => status < 300).map(({ body }) => body.booking_id);
+  expect(new Set(bookings).size).toBe(1);
+  expect(await buyer.charges(reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
+});
+
+test('20 who give a reservation back at once are all told the same', async () => {
+  const { reservation_id } = await holdOne();
+  const replies = await times(20, () => buyer.release(reservation_id));
+  expect(tally(replies)).toEqual({ 200: 20 });
+  expect(new Set(replies.map(({ body }) => JSON.stringify(body))).size).toBe(1);
+  expect(replies[0]?.body.status).toBe('RELEASED');
+});
+
+test('of a payment and a release at once one is refused, and what was told is what became of it', async () => {
+  const ends = await times(20, async (n) => {
+    const { reservation_id } = await holdOne();
+    const pay = () => buyer.payAndWait(reservation_id, 'tok_visa');
+    const release = () => buyer.release(reservation_id);
+    const [paid, released] =
+      n % 2 === 0 ? await Promise.all([pay(), release()]) : (await Promise.all([release(), pay()])).reverse();
+    const { body } = await buyer.reservation(reservation_id);
+    const charges = await buyer.charges(reservation_id);
+    return { paid, released, ended: body.status, charges: charges.map(({ status }) => status) };
+  });
+  for (const { paid, released, ended, charges } of ends) {
+    if (paid?.status === 201) {
+      expect(released?.body).toMatchObject({
+        code: expect.stringMatching(/^(ALREADY_CONFIRMED|PAYMENT_IN_PROGRESS)$/),
+      });
+      expect({ ended, charges }).toEqual({ ended: 'CONFIRMED', charges: ['CAPTURED'] });
+    } else {
+      expect(paid?.body).toMatchObject({ code: 'RESERVATION_RELEASED', status: 409 });
+      expect(released?.status).toBe(200);
+      expect({ ended, charges }).toEqual({ ended: 'RELEASED', charges: [] });
+    }
+  }
+});
+
+test('of 100 payments within a tenth of a second of the deadline each becomes what its buyer was told', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 100);
+  const hasty = await startApi(system.stores, 2, new OpenDoor());
+  const hastyBuyer = buyerAt(hasty.url);
+  async function payAtDeadline({ reservation_id, expires_at }: Reservation, n: number) {
+    await delay(Date.parse(expires_at) - Date.now() + 2 * n - 100);
+    return hastyBuyer.payAndWait(reservation_id, 'tok_visa');
+  }
+  const buyers = await inTurns(100, 8, async (n) => {
+    const { body } = await hold(event_id, [seat_ids[n] ?? ''], `buyer-${n}`, hastyBuyer);
+    return { id: body.reservation_id, paying: payAtDeadline(body, n) };
+  });
+  const told = await Promise.all(buyers.map(async ({ id, paying }) => ({ id, status: (await paying).status })));
+  await hasty.stop();
+  await nothingIsUnderWay();
+
+  const truths: Record<number, string[]> = {
+    201: ['CONFIRMED CAPTURED'],
+    202: ['CONFIRMED CAPTURED'], // accepted, on a machine too slow to settle them all in time
+    410: ['EXPIRED '],
+    503: ['CONFIRMED CAPTURED', 'EXPIRED '], // the outcome was not known
+  };
+  const became = await Promise.all(
+    told.map(async ({ id, status }) => {
+      const { body } = await buyer.reservation(id);
+      const captured = (await buyer.charges(id)).filter((charge) => charge.status === 'CAPTURED');
+      return { status, end: `${body.status} ${captured.map((charge) => charge.status).join()}` };
+    }),
+  );
+  expect(became.filter(({ status, end }) => !truths[status]?.includes(end))).toEqual([]);
+  expect(became.map(({ status }) => status)).not.toEqual(became.map(() => 503));
+}, 120_000);
+
+test('100 holds of a second end not before it is over, and within a second after', async () => {
+  const { database } = system.stores;
+  await database.query(`
+    CREATE TABLE ends (reservation_id text, late_seconds float8);
+    CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      INSERT INTO ends VALUES (NEW.reservation_id, extract(epoch FROM clock_timestamp() - NEW.expires_at));
+      RETURN NULL;
+    END $$;
+    CREATE TRIGGER end_noted AFTER UPDATE ON reservations FOR EACH ROW
+      WHEN (NEW.status = 'EXPIRED' AND OLD.status = 'HELD') EXECUTE FUNCTION note_end()`);
+  const { event_id, seat_ids } = await addEvent(database, 100);
+  const hasty = await startApi(system.stores, 1);
+  const hastyBuyer = buyerAt(hasty.url);
+  const replies = await inTurns(100, 8, (n) => hold(event_id, [seat_ids[n] ?? ''], `buyer-${n}`, hastyBuyer));
+  const ends = await until('all holds have ended', async () => {
+    const { rows } = await database.query<{ reservation_id: string; late_seconds: number }>('SELECT * FROM ends');
+    return rows.length >= 100 && rows;
+  });
+  await hasty.stop();
+  const idsOf = (them: { reservation_id: string }[]) => them.map(({ reservation_id }) => reservation_id).sort();
+  expect(idsOf(ends)).toEqual(idsOf(replies.map(({ body }) => body)));
+  const lateness = ends.map(({ late_seconds }) => late_seconds);
+  expect(Math.min(...lateness)).toBeGreaterThanOrEqual(0);
+  expect(Math.max(...lateness)).toBeLessThan(1);
+}, 60_000);

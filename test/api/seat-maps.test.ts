@@ -1,0 +1,106 @@
+/** The seat map as it is read ten thousand times a second: cheap, and never more than five seconds old. */
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import type { Seat } from '../../domain/model.ts';
+import { buyerAt } from '../support/buyer.ts';
+import { addEvent, addSeats } from '../support/house.ts';
+import { startApi, startSystem } from '../support/system.ts';
+import { until } from '../support/until.ts';
+
+let system: Awaited<ReturnType<typeof startSystem>>;
+let buyer: ReturnType<typeof buyerAt>;
+beforeAll(async () => {
+  system = await startSystem();
+  buyer = buyerAt(system.url);
+});
+afterAll(() => system.stop());
+afterEach(() => vi.restoreAllMocks());
+
+const read = (eventId: string, headers: Record<string, string> = {}, url = system.url) =>
+  fetch(`${url}/api/v1/events/${eventId}/seats`, { headers });
+
+const readSeats = async (eventId: string) => (await buyer.call<Seat[]>('GET', `/events/${eventId}/seats`)).body;
+
+const watchDatabase = () => vi.spyOn(system.stores.database, 'query');
+
+const cachedMaps = (eventId: string) => system.stores.redis.keys(`event_map:{${eventId}}*`);
+
+test('a map that was read a moment ago is read again without asking PostgreSQL anything', async () => {
+  const { event_id } = await addEvent(system.stores.database, 50);
+  const etag = (await read(event_id)).headers.get('etag') ?? '';
+  const query = watchDatabase();
+  for (const headers of [{ 'accept-encoding': 'br' }, { 'accept-encoding': 'gzip' }, { 'if-none-match': etag }]) {
+    const replies = await Promise.all(Array.from({ length: 50 }, () => read(event_id, headers)));
+    expect(new Set(replies.map(({ status }) => status)).size).toBe(1);
+  }
+  expect(query).not.toHaveBeenCalled();
+});
+
+test('a hundred who read at once what nobody has read yet cost PostgreSQL no more than one', async () => {
+  const lonely = await addEvent(system.stores.database, 50);
+  const crowded = await addEvent(system.stores.database, 50);
+  const query = watchDatabase();
+  await read(lonely.event_id);
+  const forOne = query.mock.calls.length;
+  query.mockClear();
+  const replies = await Promise.all(Array.from({ length: 100 }, () => read(crowded.event_id)));
+  expect(query).toHaveBeenCalledTimes(forOne);
+  expect(new Set(replies.map(({ headers }) => headers.get('etag'))).size).toBe(1);
+});
+
+test('a map is kept in Redis for five seconds at most', async () => {
+  const { event_id } = await addEvent(system.stores.database, 5);
+  await read(event_id);
+  const [key = '', ...others] = await cachedMaps(event_id);
+  expect(others).toEqual([]);
+  const ttl = await system.stores.redis.pttl(key);
+  expect(ttl).toBeGreaterThan(0);
+  expect(ttl).toBeLessThanOrEqual(5_000);
+});
+
+test('a second server tells the map that the first one made, with the same tag', async () => {
+  const { event_id } = await addEvent(system.stores.database, 5);
+  const first = await read(event_id);
+  await system.stores.database.query(`UPDATE seats SET status = 'HELD' WHERE event_id = $1`, [event_id]);
+  const neighbour = await startApi(system.stores, 600);
+  const second = await read(event_id, {}, neighbour.url);
+  await neighbour.stop();
+  expect(second.headers.get('etag')).toBe(first.headers.get('etag'));
+  expect(await second.json()).toEqual(await first.json());
+});
+
+test.each<[string, (key: string) => Promise<unknown>]>([
+  ['gone', (key) => system.stores.redis.del(key)],
+  ['of another kind', (key) => system.stores.redis.set(key, 'rubbish')],
+  ['half there', (key) => system.stores.redis.hdel(key, 'tag')],
+])('a map whose copy in Redis is %s is made anew', async (_, spoil) => {
+  const { event_id } = await addEvent(system.stores.database, 5);
+  const first = await read(event_id);
+  const [key = ''] = await cachedMaps(event_id);
+  await spoil(key);
+  const neighbour = await startApi(system.stores, 600);
+  const second = await read(event_id, {}, neighbour.url);
+  await neighbour.stop();
+  expect(second.headers.get('etag')).toBe(first.headers.get('etag'));
+  expect(await second.json()).toEqual(await first.json());
+});
+
+test('a hold, a booking and a seat that was added show within five seconds, under another tag', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 3);
+  const [held = '', booked = '', free = ''] = seat_ids;
+  const before = await read(event_id);
+  await buyer.hold(event_id, [held]);
+  const { body } = await buyer.hold(event_id, [booked]);
+  await buyer.payAndWait(body.reservation_id, 'tok_visa');
+  const [added = ''] = await addSeats(system.stores.database, event_id, 1, 'B');
+  const showed = { [held]: 'HELD', [booked]: 'BOOKED', [free]: 'AVAILABLE', [added]: 'AVAILABLE' };
+  const wanted = JSON.stringify(Object.entries(showed).sort());
+  await until(
+    'the new statuses',
+    async () => {
+      const seats = (await readSeats(event_id)).map(({ seat_id, status }) => [seat_id, status]);
+      return JSON.stringify(seats.sort()) === wanted;
+    },
+    5_500,
+  );
+  expect((await read(event_id)).headers.get('etag')).not.toBe(before.headers.get('etag'));
+});
