@@ -1,6 +1,5 @@
 import type { Pool } from 'pg';
 import type { Failure } from '../domain/model.ts';
-import type { SeatLocks, SeatsOfReservation } from './seat-locks.ts';
 
 export interface BookingOfReservation {
   booking_id: string;
@@ -34,7 +33,7 @@ WITH confirmed AS (
 UPDATE reservations SET status = 'CONFIRMED' WHERE reservation_id = $2 AND status = 'HELD'`;
 
 /** The purchase record: PENDING, then CONFIRMED together with its reservation, or FAILED. */
-export function createBookings(database: Pool, locks: SeatLocks) {
+export function createBookings(database: Pool) {
   return {
     /** False where the reservation no longer holds its seats. */
     async openBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<boolean> {
@@ -56,10 +55,9 @@ export function createBookings(database: Pool, locks: SeatLocks) {
       });
     },
 
-    /** The reservation is CONFIRMED, and its locks give way to the mark that its seats are sold. */
-    async confirmBooking({ booking_id, ...seats }: BookingOfReservation & SeatsOfReservation): Promise<void> {
-      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, seats.reservation_id] });
-      await locks.unlock(seats, true);
+    /** The booking and its reservation are CONFIRMED together. */
+    async confirmBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<void> {
+      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, reservation_id] });
     },
   };
 }

@@ -22,7 +22,7 @@ export function createActivities({ database, redis, gateway, smtpUrl, mailFrom, 
   const locks = createSeatLocks(redis, log);
   return {
     /** Short and repeatable: run as local activities, beside the workflow. */
-    seats: { ...createSeatHolds(database, locks), ...createBookings(database, locks) },
+    seats: { ...createSeatHolds(database, locks), ...createBookings(database) },
     payments: createPayments(gateway),
     notifications: createNotifications(smtpUrl, mailFrom, log),
   };

@@ -155,18 +155,6 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     return rowCount === seats.seat_ids.length;
   }
 
-  async function release(request: ReleaseRequest): Promise<Ending> {
-    const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
-    const { rows } = await database.query<{ ending: Ending; free: string[] }>({
-      name: 'release-seats',
-      text: RELEASE,
-      values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
-    });
-    const { ending: ended, free } = rows[0] ?? { ending, free: [] };
-    await locks.announce(event_id, free, 'AVAILABLE');
-    return ended;
-  }
-
   /** Expires what is due in the event; answers which reservations those were. */
   async function expireDue(event_id: string): Promise<string[]> {
     const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
@@ -176,7 +164,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     });
     const freed = rows.flatMap(({ seat_ids }) => seat_ids);
     await locks.announce(event_id, freed, 'AVAILABLE');
-    await Promise.all(rows.map((row) => locks.unlock({ ...row, event_id })));
+    await Promise.allSettled(rows.map((row) => locks.unlock({ ...row, event_id })));
     return rows.map(({ reservation_id }) => reservation_id);
   }
 
@@ -199,21 +187,31 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         await locks.announce(event_id, seat_ids, 'HELD');
         return { hold: toHold(row) };
       }
-      await locks.unlock(request); // the undo may have come before: a late try would leave them behind
+      await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
       const { rows } = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
       return { conflicts: rows.map(({ seat_id }) => seat_id) };
     },
 
     /**
-     * The undo of `holdSeats`, whatever it came to: frees the seats, notes how the reservation ended, and unlocks.
-     * Answers how it did end: it may have expired with others by the time that it is released.
+     * The undo of `holdSeats`: frees the seats and notes how the reservation ended. Answers how it did end: it may have
+     * expired with others by the time that it is released.
      */
     async releaseSeats(request: ReleaseRequest): Promise<Ending> {
-      const { event_id, reservation_id, ending } = request;
+      const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
       if (ending === 'EXPIRED' && (await expireDue(event_id)).includes(reservation_id)) return ending;
-      const ended = await release(request);
-      await locks.unlock(request);
+      const { rows } = await database.query<{ ending: Ending; free: string[] }>({
+        name: 'release-seats',
+        text: RELEASE,
+        values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
+      });
+      const { ending: ended, free } = rows[0] ?? { ending, free: [] };
+      await locks.announce(event_id, free, 'AVAILABLE');
       return ended;
+    },
+
+    /** Ends every reservation, whatever became of it: its locks go, and where it was sold a mark takes their place. */
+    async unlockSeats({ sold, ...seats }: SeatsOfReservation & { sold: boolean }): Promise<void> {
+      await locks.unlock(seats, sold);
     },
 
     /** HELD to BOOKED; false when the hold is no longer this reservation's. */

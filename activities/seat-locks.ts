@@ -84,10 +84,13 @@ export function createSeatLocks(redis: Redis, log: Logger) {
       return { conflicts };
     },
 
-    /** Deletes the locks that this reservation owns; seats that are `sold` stay refused. */
+    /**
+     * Deletes the locks that this reservation owns; seats that are `sold` stay refused. Rejects while Redis is away:
+     * a lock that stays would refuse buyers of a free seat.
+     */
     async unlock(seats: SeatsOfReservation, sold = false): Promise<void> {
       const { reservation_id, seat_ids } = seats;
-      await orWithout(null, () =>
+      await breaker.execute(() =>
         redis.unlockSeats(seat_ids.length + 1, ...keys(seats), reservation_id, sold ? 1 : 0, ...seat_ids),
       );
     },

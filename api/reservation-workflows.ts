@@ -26,6 +26,9 @@ import type { HoldOutcomes } from './hold-outcomes.ts';
 /** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
 const TEMPORAL_DEADLINE_MS = 2_000;
 
+/** After a crash of the process that began a reservation, the stall before another takes it on. */
+const TASK_TIMEOUT = '3 seconds';
+
 /** Temporal did not answer in time, so what became of the call is not known. */
 export class OutcomeUnknown extends Error {
   override name = 'OutcomeUnknown';
@@ -87,6 +90,7 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
           taskQueue: TaskQueues.reservations,
           args: [{ ...request, answer_within_ms: TEMPORAL_DEADLINE_MS }],
           requestEagerStart: true,
+          workflowTaskTimeout: TASK_TIMEOUT,
           workflowIdConflictPolicy: 'USE_EXISTING',
           workflowIdReusePolicy: 'REJECT_DUPLICATE',
           typedSearchAttributes: [

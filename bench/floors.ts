@@ -3,6 +3,8 @@
  * F1: the lock and the hold, without a workflow. F2: a bare workflow, started eagerly. F3: a start that nobody works on.
  */
 import { randomUUID } from 'node:crypto';
+import { get, type IncomingMessage } from 'node:http';
+import { buffer } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { activityInfo } from '@temporalio/activity';
 import { Client } from '@temporalio/client';
@@ -75,11 +77,27 @@ async function addBareWorkflows(app: FastifyInstance, config: Config): Promise<v
   });
 }
 
+/** The same bytes as a seat map, from memory; a client that has them is told so. */
+async function addStatic(app: FastifyInstance, url: string): Promise<void> {
+  const incoming = await new Promise<IncomingMessage>((resolve, reject) => {
+    get(url, { headers: { 'accept-encoding': 'br' } }, resolve).on('error', reject);
+  });
+  const body = await buffer(incoming);
+  const { etag = '', 'cache-control': cacheControl = '' } = incoming.headers;
+  app.get('/static', async (request, reply) => {
+    reply.headers({ etag, 'cache-control': cacheControl, vary: 'Accept-Encoding' });
+    if (request.headers['if-none-match'] === etag) return reply.code(304).send();
+    return reply.header('content-encoding', 'br').type('application/json').send(body);
+  });
+}
+
 await runProcess('floors', async (config, log) => {
   installTemporalRuntime(log);
   const app = fastify();
   addBareHold(app, config, log);
   await addBareWorkflows(app, config);
+  const staticUrl = process.env['STATIC_URL'];
+  if (staticUrl) await addStatic(app, staticUrl);
   await app.listen({ host: config.HOST, port: config.PORT });
   return { stop: () => app.close() };
 });

@@ -91,3 +91,15 @@ export function createClient(base: string) {
 }
 
 export type Client = ReturnType<typeof createClient>;
+
+/** As many operations as `clients` can do one after the other: how fast a server can go at most. */
+export async function closedLoop(clients: number, seconds: number, operation: () => Promise<unknown>): Promise<number> {
+  const end = performance.now() + seconds * 1_000;
+  let done = 0;
+  await Promise.all(
+    Array.from({ length: clients }, async () => {
+      for (; performance.now() < end; done++) await operation();
+    }),
+  );
+  return Math.round(done / seconds);
+}

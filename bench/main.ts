@@ -1,21 +1,221 @@
-/** `npm run bench`: measures the product against its floors in one run. */
+/**
+ * `npm run bench`: measures the product against its floors, in one run on one machine, and looks after every scenario
+ * whether anything was lost. `npm run bench -- knee flash` runs some of the scenarios.
+ */
+import { mkdir, writeFile } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import { NO_FAULTS, findFaults } from '../audit/sweep.ts';
 import { prepareDatabase } from '../db/prepare.ts';
-import { findKnee, freshPairs, type Target } from './scenarios.ts';
-import { openStage } from './stage.ts';
+import { latencyChart } from './chart.ts';
+import { cpuMsPerOperation, cpuSeconds, residentMb } from './cpu.ts';
+import { flash } from './flash.ts';
+import { closedLoop, createClient, openLoop } from './load.ts';
+import { ReaderPool } from './reader.ts';
+import { STADIUM, findKnee, freshPairs, offer, stadiumSeat, type Target } from './scenarios.ts';
+import { openStage, type Part, type Stage } from './stage.ts';
+import { latenciesByKind, latenciesOf } from './stats.ts';
+import { expiryStorm } from './storm.ts';
+import { watch } from './viewers.ts';
+
+const OUT = 'docs/bench';
+const RATES = [20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280];
+const FLASH_PER_SECOND = 333;
+const FLASH_SECONDS = Number(process.env['FLASH_SECONDS'] ?? 60);
+const MAPS_PER_SECOND = 10_000;
+const SETTLED_WITHIN_MS = 120_000;
 
 const progress = (line: string) => console.error(line);
 
-const stage = await openStage(progress);
-await prepareDatabase(stage.services.database_url, 'on');
-const rates = [20, 40, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280];
+interface Bench {
+  stage: Stage;
+  api: Part;
+  worker: Part;
+  database: pg.Pool;
+  redis: Redis;
+  pids: Record<string, number>;
+}
 
-const floors = await stage.run('bench/floors.js');
-const floor = (path: string): Target => ({ url: floors.url, path, pids: { ...stage.pids, node: floors.pid } });
-await findKnee(floor('/f2'), rates, freshPairs(), progress);
-await floors.stop();
+const seatsPath = `/api/v1/events/${STADIUM.event_id}/seats`;
 
-const api = await stage.run('api/server.js', { HOLD_SECONDS: '30' });
-const product: Target = { url: api.url, path: '/api/v1/reservations', pids: { ...stage.pids, node: api.pid } };
-await findKnee(product, rates, freshPairs(), progress);
-await api.stop();
-await stage.stop();
+async function open(): Promise<Bench> {
+  const stage = await openStage(progress);
+  await prepareDatabase(stage.services.database_url, 'on');
+  const worker = await stage.run('worker/main.js');
+  const api = await stage.run('api/server.js', { HOLD_SECONDS: '20' });
+  return {
+    stage,
+    api,
+    worker,
+    database: new pg.Pool({ connectionString: stage.services.database_url, max: 20 }),
+    redis: new Redis(stage.services.redis_url),
+    pids: { ...stage.pids, api: api.pid, worker: worker.pid },
+  };
+}
+
+/** Waits until every hold has ended, then looks for what must not be there. The run fails where there is any. */
+async function sweep({ database, redis }: Bench): Promise<void> {
+  const deadline = Date.now() + SETTLED_WITHIN_MS;
+  const isSettled = async () =>
+    (await database.query(`SELECT 1 FROM reservations WHERE status = 'HELD' LIMIT 1`)).rowCount === 0 &&
+    JSON.stringify(await findFaults({ database, redis })) === JSON.stringify(NO_FAULTS);
+  while (!(await isSettled())) {
+    if (Date.now() > deadline) throw new Error(`not clean: ${JSON.stringify(await findFaults({ database, redis }))}`);
+    await delay(500);
+  }
+  progress('  swept: nothing double, nothing lost, nothing stuck');
+}
+
+const product = ({ api, pids }: Bench): Target => ({ url: api.url, path: '/api/v1/reservations', pids });
+
+/** (a), with F2, F1 and F3 in turn. */
+async function knee(bench: Bench) {
+  const floors = await bench.stage.run('bench/floors.js');
+  const floor = (path: string): Target => ({ url: floors.url, path, pids: { ...bench.stage.pids, node: floors.pid } });
+  const nextSeats = freshPairs();
+  const f2 = await findKnee(floor('/f2'), RATES, nextSeats, progress);
+  const ours = await findKnee(product(bench), RATES, nextSeats, progress);
+  const f1 = await offer(floor('/f1'), FLASH_PER_SECOND, 8, nextSeats);
+  const f3 = await findKnee(floor('/f3'), RATES, nextSeats, progress);
+  await floors.stop();
+  await bench.database.query(`UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL WHERE reservation_id IN
+    (SELECT reservation_id FROM reservations WHERE user_id LIKE 'buyer-%' AND reservation_id LIKE '%-%')`);
+  await bench.database.query(`DELETE FROM reservations WHERE reservation_id LIKE '%-%'`);
+  return { f1: f1.step, f2, f3, ours, ratio_to_f2: ours.granted_per_second / Math.max(1, f2.granted_per_second) };
+}
+
+/** (b) and (e), and (d) beside them: 1,000 live viewers, and as many map reads as are asked for. */
+async function flashWithReaders(bench: Bench, mapsPerSecond: number, viewers: number) {
+  const { api, pids } = bench;
+  const client = createClient(api.url);
+  const live = await watch(new URL(`${seatsPath}/stream`, api.url), viewers);
+  const readers = new ReaderPool(new URL(seatsPath, api.url), { 'accept-encoding': 'br' });
+  const before = cpuSeconds(pids);
+  const reading = mapsPerSecond
+    ? openLoop({ per_second: mapsPerSecond, seconds: FLASH_SECONDS, send: () => readers.read() })
+    : Promise.resolve([]);
+  const { attempts, decisions } = await flash(client, FLASH_PER_SECOND, FLASH_SECONDS);
+  const reads = await reading;
+  const cpu = cpuMsPerOperation(before, cpuSeconds(pids), attempts.filter(({ kind }) => kind === '201').length);
+  const memory_mb = residentMb(pids);
+  live.close();
+  readers.close();
+  client.close();
+  await writeFile(`${OUT}/flash-${mapsPerSecond}-maps.svg`, latencyChart('Flash, 333 attempts/s', attempts));
+  return {
+    attempts: latenciesByKind(attempts),
+    decisions: latenciesByKind(decisions),
+    live: latenciesByKind(live.samples),
+    maps: latenciesByKind(reads),
+    cpu_ms_per_grant: cpu,
+    memory_mb,
+  };
+}
+
+/** (c): seats that are taken, asked for as fast as can be; F1 beside it. */
+async function refusals(bench: Bench) {
+  const floors = await bench.stage.run('bench/floors.js');
+  const holder = createClient(bench.api.url);
+  const taken = Array.from({ length: 100 }, (_, n) => [stadiumSeat(20_000 + 2 * n), stadiumSeat(20_001 + 2 * n)]);
+  for (const seat_ids of taken) {
+    await holder.call('POST', '/api/v1/reservations', { event_id: STADIUM.event_id, seat_ids, user_id: 'holder' });
+  }
+  let n = 0;
+  const statements = async () =>
+    Number(
+      (await bench.database.query(`SELECT xact_commit FROM pg_stat_database WHERE datname = 'holdfast'`)).rows[0]
+        ?.xact_commit,
+    );
+  const ask = (path: string) => async () => {
+    const seat_ids = taken[n++ % taken.length];
+    await holder.call('POST', path, { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
+  };
+  const statementsBefore = await statements();
+  const ours = await closedLoop(32, 6, ask('/api/v1/reservations'));
+  await delay(1_500);
+  const postgres_statements = (await statements()) - statementsBefore;
+  holder.close();
+  const floor = createClient(floors.url);
+  const f1 = await closedLoop(32, 6, async () => {
+    const seat_ids = taken[n++ % taken.length];
+    await floor.call('POST', '/f1', { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
+  });
+  floor.close();
+  await floors.stop();
+  return { per_second: ours, f1_per_second: f1, ratio_to_f1: ours / f1, postgres_statements };
+}
+
+/** (d): maps in full, conditional and compact, beside a static handler that sends the same bytes. */
+async function maps(bench: Bench) {
+  const floors = await bench.stage.run('bench/floors.js', { STATIC_URL: `${bench.api.url}${seatsPath}` });
+  const response = await fetch(`${bench.api.url}${seatsPath}`, { headers: { 'accept-encoding': 'br' } });
+  await response.arrayBuffer();
+  const etag = response.headers.get('etag') ?? '';
+  const forms: Record<string, { url: URL; headers: Record<string, string> }> = {
+    static_br: { url: new URL('/static', floors.url), headers: { 'accept-encoding': 'br' } },
+    full_br: { url: new URL(seatsPath, bench.api.url), headers: { 'accept-encoding': 'br' } },
+    static_304: { url: new URL('/static', floors.url), headers: { 'if-none-match': etag } },
+    full_304: { url: new URL(seatsPath, bench.api.url), headers: { 'accept-encoding': 'br', 'if-none-match': etag } },
+    compact_br: { url: new URL(`${seatsPath}?format=compact`, bench.api.url), headers: { 'accept-encoding': 'br' } },
+  };
+  const results: Record<string, unknown> = {};
+  for (const [name, { url, headers }] of Object.entries(forms)) {
+    const pool = new ReaderPool(url, headers);
+    const most = await closedLoop(32, 5, () => pool.read());
+    const steady = await openLoop({ per_second: MAPS_PER_SECOND, seconds: 5, send: () => pool.read() });
+    pool.close();
+    results[name] = { most_per_second: most, at_10000_per_second: latenciesByKind(steady) };
+    progress(`  ${name}: ${most}/s, at 10,000/s p99 ${latenciesOf(steady).p99} ms`);
+  }
+  await floors.stop();
+  return results;
+}
+
+/** (g): three times the knee. */
+async function overload(bench: Bench, kneePerSecond: number) {
+  const nextSeats = freshPairs();
+  const { step, samples } = await offer(product(bench), Math.round(kneePerSecond * 3), FLASH_SECONDS, nextSeats);
+  await writeFile(`${OUT}/overload.svg`, latencyChart('Overload, three times the knee', samples));
+  await delay(2_000);
+  const after = await offer(product(bench), Math.round(kneePerSecond / 2), 5, nextSeats);
+  return { during: step, goodput_ratio: step.granted_per_second / kneePerSecond, two_seconds_later: after.step };
+}
+
+const wanted = process.argv.slice(2);
+const isWanted = (name: string) => wanted.length === 0 || wanted.includes(name);
+const report: Record<string, unknown> = { at: new Date().toISOString(), node: process.version };
+
+await mkdir(OUT, { recursive: true });
+const bench = await open();
+let kneePerSecond = Number(process.env['KNEE'] ?? 60);
+
+const scenarios: Record<string, () => Promise<unknown>> = {
+  knee: async () => {
+    const result = await knee(bench);
+    kneePerSecond = result.ours.granted_per_second;
+    return result;
+  },
+  refusals: () => refusals(bench),
+  maps: () => maps(bench),
+  flash: () => flashWithReaders(bench, 0, 1_000),
+  'flash-with-maps': () => flashWithReaders(bench, MAPS_PER_SECOND, 1_000),
+  storm: async () => ({
+    last_seat_free_after_ms: await expiryStorm(bench.stage.services.temporal_address, bench.database, 2_000),
+  }),
+  overload: () => overload(bench, kneePerSecond),
+};
+
+for (const [name, run] of Object.entries(scenarios)) {
+  if (!isWanted(name)) continue;
+  progress(`${name} …`);
+  report[name] = await run();
+  console.log(name, JSON.stringify(report[name], null, 1));
+  await sweep(bench);
+}
+await writeFile(`${OUT}/report.json`, `${JSON.stringify(report, null, 2)}\n`);
+await bench.api.stop();
+await bench.worker.stop();
+bench.redis.disconnect();
+await bench.database.end();
+await bench.stage.stop();

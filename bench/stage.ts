@@ -13,6 +13,8 @@ import { startServices, type Services } from '../dev/services.ts';
 
 const READY_WITHIN_MS = 60_000;
 
+const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
+
 const ServicePids = Type.Object({ pids: Type.Record(Type.String(), Type.Number()) });
 
 /** A process that serves at its URL. */
@@ -46,7 +48,8 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
 
   async function run(program: string, settings: Record<string, string> = {}): Promise<Part> {
     const port = await freePort();
-    const child = spawn(process.execPath, [fileURLToPath(new URL(`../${program}`, import.meta.url))], {
+    const fast = process.env['FAST_WORKFLOWS'] === 'off' ? [] : ['--import', FAST_WORKFLOWS];
+    const child = spawn(process.execPath, [...fast, fileURLToPath(new URL(`../${program}`, import.meta.url))], {
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {

@@ -15,6 +15,8 @@ const STOP_WITHIN_MS = 15_000;
 const SAME_SIGNAL_MS = 500;
 const PREFERRED_PORTS = { postgres: 54320, redis: 63790, temporal: 7233, temporal_ui: 8233 };
 
+const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
+
 /** What has been started, or is starting; to be stopped in the reverse order. */
 const started: Stoppable[] = [];
 
@@ -83,6 +85,7 @@ function childEnvironment(services: Services, port: number): NodeJS.ProcessEnv {
     DATABASE_URL: services.database_url,
     REDIS_URL: services.redis_url,
     TEMPORAL_ADDRESS: services.temporal_address,
+    LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn', // a person reads along
   };
 }
 
@@ -91,7 +94,7 @@ function startChild(dataDir: DataDir, name: string, file: string, env: NodeJS.Pr
   const title = `--title=holdfast ${name} ${dataDir.path}`;
   return supervise({
     name,
-    command: [process.execPath, title, fileURLToPath(new URL(file, import.meta.url))],
+    command: [process.execPath, title, '--import', FAST_WORKFLOWS, fileURLToPath(new URL(file, import.meta.url))],
     options: { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     ready: async (child, signal) => {
       for await (const [message] of on(child, 'message', { signal })) {

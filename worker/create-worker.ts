@@ -1,4 +1,9 @@
-import { Worker, type NativeConnection, type WorkerOptions } from '@temporalio/worker';
+import {
+  Worker,
+  type ActivityInterceptorsFactory,
+  type NativeConnection,
+  type WorkerOptions,
+} from '@temporalio/worker';
 import type { Activities } from '../activities/index.ts';
 import { TaskQueues } from '../workflows/messages.ts';
 
@@ -7,6 +12,23 @@ const PAYMENTS_PER_SECOND = 200;
 
 /** What a task under way gets to finish when its worker stops. */
 const SHUTDOWN_GRACE = '10 seconds';
+
+/** Half of what the workflow allows between two signs of life of a payment. */
+const SIGN_OF_LIFE_MS = 2_000;
+
+/** Shows that a call to the gateway is still under way: after a crash it is made again soon, however slow it may be. */
+const showLife: ActivityInterceptorsFactory = (context) => ({
+  inbound: {
+    async execute(input, next) {
+      const signs = setInterval(() => context.heartbeat(), SIGN_OF_LIFE_MS);
+      try {
+        return await next(input);
+      } finally {
+        clearInterval(signs);
+      }
+    },
+  },
+});
 
 export interface WorkersOptions {
   connection: NativeConnection;
@@ -41,6 +63,7 @@ export async function createWorkers({ connection, namespace, activities, workflo
       ...common,
       taskQueue: TaskQueues.payments,
       activities: activities.payments,
+      interceptors: { activity: [showLife] },
       maxTaskQueueActivitiesPerSecond: PAYMENTS_PER_SECOND,
     }),
     Worker.create({ ...common, taskQueue: TaskQueues.notifications, activities: activities.notifications }),

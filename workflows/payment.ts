@@ -52,7 +52,7 @@ export async function settlePayment({ seats, price, attempt, message }: PaymentA
   if (!(await capturePayment(charge))) {
     return fail({ code: 'PAYMENT_DECLINED', detail: 'The gateway no longer has the reserved money.' });
   }
-  await surely.confirmBooking({ ...booking, event_id: seats.event_id, seat_ids: seats.seat_ids });
+  await surely.confirmBooking(booking);
   return { status: 'CONFIRMED', booking_id: booking.booking_id, charge_id: charge.charge_id };
 }
 

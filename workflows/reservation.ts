@@ -24,7 +24,7 @@ import type { Ending } from '../domain/model.ts';
 import { Inbox, type Payment } from './inbox.ts';
 import { searchAttributes, type ReservationInput, type Reserved, type Stage } from './messages.ts';
 import { settlePayment } from './payment.ts';
-import { giveBackPayment, sendConfirmation, steps, surely } from './steps.ts';
+import { giveBackPayment, sendConfirmation, steps, surely, unlockSeats } from './steps.ts';
 import { UndoStack } from './undo.ts';
 
 /** How long a hold waits for a retry of the client that gave up on it. */
@@ -33,7 +33,7 @@ const CLAIM_GRACE_MS = 5_000;
 /** One reservation, from its first lock to its one ending. Nothing interrupts it: cancelling asks for a release. */
 export async function reservation(input: ReservationInput): Promise<Ending> {
   const seats = { reservation_id: workflowInfo().workflowId, event_id: input.event_id, seat_ids: input.seat_ids };
-  const saga: Saga = { input, seats, inbox: new Inbox(), undo: new UndoStack() };
+  const saga: Saga = { input, seats, inbox: new Inbox(), undo: new UndoStack(), isMailed: false };
   const { inbox, undo } = saga;
 
   return CancellationScope.nonCancellable(async () => {
@@ -54,9 +54,11 @@ export async function reservation(input: ReservationInput): Promise<Ending> {
 
     if (inbox.ending !== 'CONFIRMED') await undo.run();
     enter(saga, inbox.ending);
-    await answerLatePayments(saga);
-    await sendMail(saga);
-    await answerLatePayments(saga); // those that came while the mail was on its way
+    do {
+      await answerLatePayments(saga);
+      await unlockSeats({ ...seats, sold: inbox.confirmed !== undefined });
+      await sendMail(saga);
+    } while (inbox.payments.length > 0); // came while Redis or the mail server was away
     await condition(allHandlersFinished);
     return inbox.ending;
   });
@@ -68,6 +70,7 @@ interface Saga {
   readonly inbox: Inbox;
   readonly undo: UndoStack;
   hold?: Hold;
+  isMailed: boolean;
 }
 
 /** Locks the seats in Redis and holds them in PostgreSQL: all, or none. */
@@ -153,8 +156,10 @@ async function answerLatePayment(saga: Saga, payment: Payment): Promise<void> {
   if (inbox.ending !== 'CONFIRMED') await undo.run();
 }
 
-async function sendMail({ input, seats, inbox, hold }: Saga): Promise<void> {
-  if (!inbox.confirmed || !hold) return;
+async function sendMail(saga: Saga): Promise<void> {
+  const { input, seats, inbox, hold } = saga;
+  if (!inbox.confirmed || !hold || saga.isMailed) return;
+  saga.isMailed = true;
   const { booking_id } = inbox.confirmed;
   const price = { amount: hold.price, currency: hold.currency };
   try {

@@ -18,10 +18,18 @@ export const surely = proxyLocalActivities<Activities['seats']>({
   retry: { initialInterval: '50 milliseconds', maximumInterval: '5 seconds' },
 });
 
+/** As surely, but no task waits for it: Redis may be away for long, and what was decided is to be told meanwhile. */
+export const { unlockSeats } = proxyLocalActivities<Activities['seats']>({
+  startToCloseTimeout: '3 seconds',
+  localRetryThreshold: '1 millisecond',
+  retry: { initialInterval: '1 second', maximumInterval: '5 seconds' },
+});
+
 /** A gateway that gives no answer is asked again, with the seats held, up to this cap; then the charge is cancelled. */
 export const { authorisePayment, verifyCharge } = proxyActivities<Activities['payments']>({
   taskQueue: TaskQueues.payments,
   startToCloseTimeout: '20 seconds',
+  heartbeatTimeout: '4 seconds',
   scheduleToCloseTimeout: '5 minutes',
   retry: { initialInterval: '200 milliseconds', maximumInterval: '10 seconds' },
 });
@@ -30,6 +38,7 @@ export const { authorisePayment, verifyCharge } = proxyActivities<Activities['pa
 export const { capturePayment, giveBackPayment, cancelPayment } = proxyActivities<Activities['payments']>({
   taskQueue: TaskQueues.payments,
   startToCloseTimeout: '20 seconds',
+  heartbeatTimeout: '4 seconds',
   retry: { initialInterval: '200 milliseconds', maximumInterval: '10 seconds' },
 });
 

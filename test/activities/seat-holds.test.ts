@@ -5,7 +5,7 @@ import { createSeatHolds } from '../../activities/seat-holds.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { connectRedis } from '../../runtime/connections.ts';
 import { addEvent } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
 import { until } from '../support/until.ts';
 

@@ -22,6 +22,7 @@ export const createFakeActivities = () => ({
       },
     })),
     releaseSeats: vi.fn<Seats['releaseSeats']>(async ({ ending }) => ending),
+    unlockSeats: vi.fn<Seats['unlockSeats']>(async () => undefined),
     bookSeats: vi.fn<Seats['bookSeats']>(async () => true),
     unbookSeats: vi.fn<Seats['unbookSeats']>(async () => undefined),
     openBooking: vi.fn<Seats['openBooking']>(async () => true),

@@ -4,7 +4,7 @@ import proto from '@temporalio/proto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { makeDataDir, removeDataDir, startProduct, type Product } from './product.ts';
 
 const { PENDING_ACTIVITY_STATE_STARTED } = proto.temporal.api.enums.v1.PendingActivityState;

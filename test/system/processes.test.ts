@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../../dev/ports.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { descendantsOf, npm, type Command } from '../support/command.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { openStores, type Stores } from '../support/stores.ts';
 
 const RECOVERY = { timeout: 30_000, interval: 100 };

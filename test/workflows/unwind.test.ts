@@ -6,7 +6,7 @@ import { createActivities } from '../../activities/index.ts';
 import type { PaymentGateway } from '../../activities/payments.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { pay, payment, release } from '../../workflows/messages.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
 import { startTimeSkipping } from '../support/time-skipping.ts';
 
@@ -228,6 +228,7 @@ describe('directly on the stores', () => {
     await twice(it, 'bookSeats', () => seats.bookSeats(mine));
     await twice(it, 'capturePayment', () => payments.capturePayment({ charge_id: chargeId }));
     await twice(it, 'confirmBooking', () => seats.confirmBooking(it.booking));
+    await twice(it, 'unlockSeats', () => seats.unlockSeats({ ...it.seats, sold: true }));
     await expectCleanSlate();
   });
 
@@ -247,6 +248,7 @@ describe('directly on the stores', () => {
     const failure = { code: 'PAYMENT_DECLINED', detail: 'The card was declined.' };
     await twice(it, 'failBooking', () => seats.failBooking({ ...it.booking, failure }));
     await twice(it, 'releaseSeats', () => seats.releaseSeats({ ...it.hold, fence: mine.fence, ending: 'RELEASED' }));
+    await twice(it, 'unlockSeats', () => seats.unlockSeats({ ...it.seats, sold: false }));
     await expectCleanSlate();
   });
 
@@ -279,6 +281,7 @@ describe('directly on the stores', () => {
     expect(await seats.bookSeats({ ...it.seats, fence: stale })).toBe(false);
     expect(await stateOf(it)).toMatchObject({ seats: rescued, reservation });
     await seats.releaseSeats({ ...it.hold, fence, ending: 'EXPIRED' });
+    await seats.unlockSeats({ ...it.seats, sold: false });
     await expectCleanSlate();
   });
 
@@ -291,6 +294,7 @@ describe('directly on the stores', () => {
       constraint: 'seats_one_owner',
     });
     await seats.releaseSeats({ ...it.hold, fence, ending: 'RELEASED' });
+    await seats.unlockSeats({ ...it.seats, sold: false });
     await expectCleanSlate();
   });
 });

@@ -1,7 +1,8 @@
 /** The contract's invariants, looked up in every store. */
-import type { Stores } from './stores.ts';
+import type { Redis } from 'ioredis';
+import type { Pool } from 'pg';
 
-interface Faults {
+export interface Faults {
   /** Seats that are not AVAILABLE although no reservation that is HELD or CONFIRMED has them. */
   orphaned_seats: string[];
   /** Seats of a reservation in the wrong status for it, or of another reservation. */
@@ -35,7 +36,7 @@ WHERE coalesce(captured, 0) <> CASE reservations.status WHEN 'CONFIRMED' THEN re
    OR pending > 0`;
 
 /** Everything that must not be there once no reservation is under way (open holds may be). */
-export async function findFaults({ database, redis }: Pick<Stores, 'database' | 'redis'>): Promise<Faults> {
+export async function findFaults({ database, redis }: { database: Pool; redis: Redis }): Promise<Faults> {
   const column = async (sql: string, name: string) =>
     (await database.query<Record<string, string>>(sql)).rows.map((row) => row[name] ?? '');
   const { rows } = await database.query<{ reservation_id: string }>(
