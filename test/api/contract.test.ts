@@ -5,7 +5,7 @@ import { seatLock } from '../../domain/redis-keys.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { SEAT_PRICE, addEvent, addSeats, addTwoShows } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { exchange } from '../support/raw-http.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';

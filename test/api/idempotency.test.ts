@@ -4,7 +4,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { openStores, type Stores } from '../support/stores.ts';
 import { startApi, startWorkers, type RunningWorkers } from '../support/system.ts';
 import { until } from '../support/until.ts';

@@ -6,7 +6,7 @@ import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { addEvent } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buyerAt } from '../support/buyer.ts';
-import { NO_FAULTS, findFaults } from '../support/invariants.ts';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { startSystem } from '../support/system.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
