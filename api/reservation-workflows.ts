@@ -1,3 +1,4 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import {
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
@@ -68,11 +69,18 @@ function meaning(error: unknown): unknown {
  * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
  */
 export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes) {
+  /** The connection gives this long to each try of a call, and tries again; so the whole has a clock of its own. */
   async function within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
+    const answered = new AbortController();
+    const late = delay(deadlineMs, undefined, { signal: answered.signal }).then(() => {
+      throw new OutcomeUnknown('Temporal did not answer in time');
+    });
     try {
-      return await client.connection.withDeadline(Date.now() + deadlineMs, call);
+      return await Promise.race([client.connection.withDeadline(Date.now() + deadlineMs, call), late]);
     } catch (error) {
       throw meaning(error);
+    } finally {
+      answered.abort();
     }
   }
 
