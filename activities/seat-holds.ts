@@ -36,15 +36,16 @@ export interface ReleaseRequest extends SeatsOfReservation {
 }
 
 /**
- * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other; a row that was
- * waited for is looked at again, and drops out when it is no longer AVAILABLE. All seats or no reservation.
- * A reservation that has ended (see RELEASE) stays ended: an INSERT that comes late conflicts with it.
+ * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other. They are found by
+ * their key alone and judged once they are locked, as they are by then: a condition on the status would let the planner
+ * read all free seats of the event. All seats or no reservation. A reservation that has ended (see RELEASE) stays
+ * ended: an INSERT that comes late conflicts with it.
  */
 const HOLD = `
-WITH free AS (
-  SELECT seat_id, fence, price FROM seats
-  WHERE seat_id = ANY($3) AND event_id = $2 AND status = 'AVAILABLE'
-  ORDER BY seat_id FOR UPDATE
+WITH wanted AS (
+  SELECT seat_id, event_id, status, fence, price FROM seats WHERE seat_id = ANY($3) ORDER BY seat_id FOR UPDATE
+), free AS (
+  SELECT fence, price FROM wanted WHERE event_id = $2 AND status = 'AVAILABLE'
 ), granted AS (
   INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence,
                             created_at, expires_at, release_at)
@@ -69,8 +70,9 @@ SELECT fence, price, currency, created_at, expires_at,
 FROM reservations WHERE reservation_id = $1 AND status = 'HELD'`;
 
 const CONFLICTS = `
-SELECT seat_id FROM unnest($2::varchar[]) WITH ORDINALITY AS wanted (seat_id, position)
-WHERE NOT EXISTS (SELECT 1 FROM seats WHERE seats.seat_id = wanted.seat_id AND event_id = $1 AND status = 'AVAILABLE')
+SELECT wanted.seat_id FROM unnest($2::varchar[]) WITH ORDINALITY AS wanted (seat_id, position)
+LEFT JOIN seats ON seats.seat_id = wanted.seat_id
+WHERE seats.event_id IS DISTINCT FROM $1 OR seats.status <> 'AVAILABLE'
 ORDER BY position`;
 
 /**
@@ -111,10 +113,10 @@ WITH due AS (
   UPDATE reservations SET status = 'EXPIRED' FROM due WHERE reservations.reservation_id = due.reservation_id
   RETURNING reservations.reservation_id, seat_ids, fence
 ), theirs AS (
-  SELECT seat_id FROM seats
-  WHERE (seat_id, reservation_id, fence, status) IN
-        (SELECT unnest(seat_ids), reservation_id, fence, 'HELD' FROM expired)
-  ORDER BY seat_id FOR UPDATE
+  SELECT seats.seat_id FROM (SELECT unnest(seat_ids) AS seat_id, reservation_id, fence FROM expired) AS of
+  JOIN seats ON seats.seat_id = of.seat_id
+  WHERE seats.reservation_id = of.reservation_id AND seats.fence = of.fence AND seats.status = 'HELD'
+  ORDER BY seats.seat_id FOR UPDATE OF seats
 ), freed AS (
   UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM theirs WHERE seats.seat_id = theirs.seat_id
 )

@@ -66,4 +66,5 @@ export async function seedDemoEvents(client: ClientBase): Promise<void> {
     }
     await client.query('COMMIT');
   }
+  await client.query('ANALYZE events, seats'); // before anybody plans by what was there before
 }

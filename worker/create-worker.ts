@@ -13,6 +13,9 @@ const PAYMENTS_PER_SECOND = 200;
 /** What a task under way gets to finish when its worker stops. */
 const SHUTDOWN_GRACE = '10 seconds';
 
+/** About 130 KB each. One that was put out of memory is replayed when it has something to do. */
+const MAX_CACHED_WORKFLOWS = 1_000;
+
 /** Half of what the workflow allows between two signs of life of a payment. */
 const SIGN_OF_LIFE_MS = 2_000;
 
@@ -48,8 +51,8 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
     shutdownGraceTime: SHUTDOWN_GRACE,
     taskQueue: TaskQueues.reservations,
     activities: seats,
-    maxCachedWorkflows: 2_000,
-    maxConcurrentWorkflowTaskExecutions: 100,
+    maxCachedWorkflows: MAX_CACHED_WORKFLOWS,
+    maxConcurrentWorkflowTaskExecutions: 40,
     maxConcurrentLocalActivityExecutions: 100,
   });
 }
