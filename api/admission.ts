@@ -15,27 +15,37 @@ const LONGEST_WAIT_MS = 1_500;
 const LONGEST_QUEUE = 512;
 /** A queue that was there this long and still grows is no burst. */
 const BURST_MS = 200;
-const GROWTH_WINDOW_MS = 100;
+const SPAN_MS = 100;
 /** An overload is over when nobody had to be refused for this long. */
 const CALM_MS = 1_000;
 const LONGEST_RETRY_SECONDS = 30;
 
-/** Counts of the current span of time, and what they were in the one before. */
-class Rate {
-  current = 0;
-  previous = 0;
+/** How many came and how many were let in, in the span of time before this one. */
+class Demand {
+  arrived = 0;
+  admitted = 0;
+  #arriving = 0;
+  #admitting = 0;
   #spanEndsAt = 0;
 
-  count(now: number): void {
-    this.roll(now);
-    this.current++;
+  count(what: 'arrival' | 'admission'): void {
+    this.roll();
+    if (what === 'arrival') this.#arriving++;
+    else this.#admitting++;
   }
 
-  roll(now: number): void {
+  roll(): void {
+    const now = performance.now();
     if (now < this.#spanEndsAt) return;
-    this.previous = now < this.#spanEndsAt + GROWTH_WINDOW_MS ? this.current : 0;
-    this.current = 0;
-    this.#spanEndsAt = now + GROWTH_WINDOW_MS;
+    const isRecent = now < this.#spanEndsAt + SPAN_MS;
+    [this.arrived, this.admitted] = isRecent ? [this.#arriving, this.#admitting] : [0, 0];
+    [this.#arriving, this.#admitting] = [0, 0];
+    this.#spanEndsAt = now + SPAN_MS;
+  }
+
+  /** Clients that come again when they were answered come as fast as they are let in, and are no overload. */
+  get isRising(): boolean {
+    return this.arrived > this.admitted * 1.25 + 3;
   }
 }
 
@@ -53,8 +63,7 @@ export class Admission {
   #windowEndsAt = 0;
   readonly #queue: (() => void)[] = [];
   #queueSince = 0;
-  readonly #arrivals = new Rate();
-  readonly #admissions = new Rate();
+  readonly #demand = new Demand();
   #refusedAt = Number.NEGATIVE_INFINITY;
 
   get limit(): number {
@@ -71,7 +80,7 @@ export class Admission {
    * @throws Problem OVERLOADED with Retry-After when its turn does not come soon
    */
   async run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
-    this.#arrivals.count(performance.now());
+    this.#demand.count('arrival');
     const waits = this.#underWay >= this.limit;
     if (waits) await this.#turn();
     else this.#enter();
@@ -90,7 +99,7 @@ export class Admission {
   }
 
   #enter(): void {
-    this.#admissions.count(performance.now());
+    this.#demand.count('admission');
     this.#underWay++;
     this.#mostUnderWay = Math.max(this.#mostUnderWay, this.#underWay);
   }
@@ -116,9 +125,8 @@ export class Admission {
     const now = performance.now();
     if (now - this.#refusedAt < CALM_MS) return true;
     if (this.#queue.length === 0 || now - this.#queueSince < BURST_MS) return false;
-    this.#arrivals.roll(now);
-    this.#admissions.roll(now);
-    return this.#arrivals.previous > this.#admissions.previous;
+    this.#demand.roll();
+    return this.#demand.isRising;
   }
 
   #adapt(): void {
@@ -135,8 +143,8 @@ export class Admission {
   /** If all who are refused come back after as many seconds as each place is wanted times, there is a place for each. */
   #refusal(): Problem {
     this.#refusedAt = performance.now();
-    const demand = this.#arrivals.previous / Math.max(1, this.#admissions.previous);
-    const seconds = Math.min(LONGEST_RETRY_SECONDS, Math.max(1, Math.ceil(demand)));
+    const timesWanted = this.#demand.arrived / Math.max(1, this.#demand.admitted);
+    const seconds = Math.min(LONGEST_RETRY_SECONDS, Math.max(1, Math.ceil(timesWanted)));
     const detail = 'More buyers are here than can be served at once. Retry with the same Idempotency-Key.';
     return new Problem('OVERLOADED', detail, {}, { 'retry-after': String(seconds) });
   }

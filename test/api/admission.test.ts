@@ -61,6 +61,18 @@ test('who waited is told so', async () => {
   expect(waited.filter(Boolean)).toHaveLength(4);
 });
 
+test('clients that wait for their answer before they ask again are never too many', async () => {
+  const admission = new Admission();
+  const outcomes = new Set<string>();
+  const client = async () => {
+    for (let n = 0; n < 20; n++) outcomes.add(await outcome(admission.run(shared(admission))));
+  };
+  const clients = Promise.all(Array.from({ length: 60 }, client));
+  await vi.advanceTimersByTimeAsync(30_000);
+  await clients;
+  expect(outcomes).toEqual(new Set(['held']));
+});
+
 test('in an overload the surplus is refused at once, with the time at which a retry has a chance', async () => {
   const admission = new Admission();
   await offer(admission, 333, 2);
