@@ -12,8 +12,8 @@ import { until } from '../support/until.ts';
 
 /** Lets all in at once: the point of a race. */
 class OpenDoor extends Admission {
-  override run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
-    return hold(false);
+  override run<T>(attempt: (waited: boolean) => Promise<T>): Promise<T> {
+    return attempt(false);
   }
 }
 
