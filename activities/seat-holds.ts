@@ -164,9 +164,12 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
       text: EXPIRE_DUE,
       values: [event_id],
     });
-    const freed = rows.flatMap(({ seat_ids }) => seat_ids);
-    await locks.announce(event_id, freed, 'AVAILABLE');
-    await Promise.allSettled(rows.map((row) => locks.unlock({ ...row, event_id })));
+    await Promise.allSettled(
+      rows.map(async (row) => {
+        await locks.announce({ ...row, event_id }, 'AVAILABLE');
+        await locks.unlock({ ...row, event_id });
+      }),
+    );
     return rows.map(({ reservation_id }) => reservation_id);
   }
 
@@ -186,7 +189,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
       });
       const row = granted.rows[0] ?? (await database.query<HoldRow>(GRANTED_BEFORE, [reservation_id])).rows[0];
       if (row) {
-        await locks.announce(event_id, seat_ids, 'HELD');
+        await locks.announce(request, 'HELD');
         return { hold: toHold(row) };
       }
       await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
@@ -207,7 +210,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
       });
       const { ending: ended, free } = rows[0] ?? { ending, free: [] };
-      await locks.announce(event_id, free, 'AVAILABLE');
+      await locks.announce({ ...request, seat_ids: free }, 'AVAILABLE');
       return ended;
     },
 
@@ -219,14 +222,14 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     /** HELD to BOOKED; false when the hold is no longer this reservation's. */
     async bookSeats(seats: HeldSeats): Promise<boolean> {
       const booked = await move(seats, 'HELD', 'BOOKED');
-      if (booked) await locks.announce(seats.event_id, seats.seat_ids, 'BOOKED');
+      if (booked) await locks.announce(seats, 'BOOKED');
       return booked;
     },
 
     /** The undo of `bookSeats`: the seats are held again. */
     async unbookSeats(seats: HeldSeats): Promise<void> {
       const held = await move(seats, 'BOOKED', 'HELD');
-      if (held) await locks.announce(seats.event_id, seats.seat_ids, 'HELD');
+      if (held) await locks.announce(seats, 'HELD');
     },
   };
 }

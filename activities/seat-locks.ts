@@ -36,16 +36,31 @@ for i = 2, #KEYS do
   if redis.call('GET', KEYS[i]) == owner then redis.call('DEL', KEYS[i]) end
 end`;
 
+/**
+ * Tells of seats whose lock is this reservation's, or nobody's: what is told late, of a seat that the next buyer has by
+ * now, is not told at all. So the changes of a seat keep their order.
+ */
+const ANNOUNCE = `
+local owner, status, kept = ARGV[1], ARGV[2], ARGV[3]
+for i = 2, #KEYS do
+  local holder = redis.call('GET', KEYS[i])
+  if not holder or holder == owner then
+    redis.call('XADD', KEYS[1], 'MAXLEN', '~', kept, '*', 'seat_id', ARGV[i + 2], 'status', status)
+  end
+end`;
+
 /** Lua at a Redis that has or has not seen it: EVALSHA, and EVAL once after a restart. */
 function defineScripts(redis: Redis) {
   redis.defineCommand('lockSeats', { lua: LOCK });
   redis.defineCommand('unlockSeats', { lua: UNLOCK });
+  redis.defineCommand('announceSeats', { lua: ANNOUNCE });
 }
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     lockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
     unlockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
+    announceSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
   }
 }
 
@@ -69,10 +84,8 @@ export function createSeatLocks(redis: Redis, log: Logger) {
     }
   }
 
-  const keys = ({ event_id, seat_ids }: SeatsOfReservation) => [
-    bookedSeats(event_id),
-    ...seat_ids.map((seatId) => seatLock(event_id, seatId)),
-  ];
+  const locksOf = ({ event_id, seat_ids }: SeatsOfReservation) => seat_ids.map((seatId) => seatLock(event_id, seatId));
+  const keys = (seats: SeatsOfReservation) => [bookedSeats(seats.event_id), ...locksOf(seats)];
 
   return {
     /** Locks all seats or none; answers the seats that another reservation has. */
@@ -95,13 +108,13 @@ export function createSeatLocks(redis: Redis, log: Logger) {
       );
     },
 
-    /** Tells the viewers of the event. Called while the seats are locked, so changes of a seat keep their order. */
-    async announce(eventId: string, seatIds: string[], status: SeatStatus): Promise<void> {
-      const changes = redis.pipeline();
-      for (const seatId of seatIds) {
-        changes.xadd(seatChanges(eventId), 'MAXLEN', '~', SEAT_CHANGES_KEPT, '*', 'seat_id', seatId, 'status', status);
-      }
-      await orWithout(null, () => changes.exec());
+    /** Tells the viewers of the event what became of seats; before they are unlocked. */
+    async announce(seats: SeatsOfReservation, status: SeatStatus): Promise<void> {
+      const { event_id, reservation_id, seat_ids } = seats;
+      const keysToRead = [seatChanges(event_id), ...locksOf(seats)];
+      await orWithout(null, () =>
+        redis.announceSeats(keysToRead.length, ...keysToRead, reservation_id, status, SEAT_CHANGES_KEPT, ...seat_ids),
+      );
     },
   };
 }

@@ -7,14 +7,14 @@ const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-const LEAST = 2;
+const LEAST = 4;
 const MOST = 256;
 
 /** A burst waits for its turn, but not for longer than its clients do. */
 const LONGEST_WAIT_MS = 1_500;
 const LONGEST_QUEUE = 512;
 /** A queue that was there this long and still grows is no burst. */
-const BURST_MS = 200;
+const BURST_MS = 500;
 const SPAN_MS = 100;
 /** An overload is over when nobody had to be refused for this long. */
 const CALM_MS = 1_000;
@@ -49,6 +49,11 @@ class Demand {
   }
 }
 
+interface Waiting {
+  begin(): void;
+  refuse(): void;
+}
+
 /**
  * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
  * tenth is slower than the target (additive increase, multiplicative decrease, as in TCP). A burst over the limit
@@ -61,7 +66,7 @@ export class Admission {
   #mostUnderWay = 0;
   #latencies: number[] = [];
   #windowEndsAt = 0;
-  readonly #queue: (() => void)[] = [];
+  readonly #queue: Waiting[] = [];
   #queueSince = 0;
   readonly #demand = new Demand();
   #refusedAt = Number.NEGATIVE_INFINITY;
@@ -93,7 +98,7 @@ export class Admission {
       this.#adapt();
       while (this.#underWay < this.limit && this.#queue.length > 0) {
         this.#enter();
-        this.#queue.shift()?.();
+        this.#next()?.begin();
       }
     }
   }
@@ -104,20 +109,36 @@ export class Admission {
     this.#mostUnderWay = Math.max(this.#mostUnderWay, this.#underWay);
   }
 
+  /** The first to come is the first to go; but where ever more come, the last, so that most are answered soon. */
+  #next(): Waiting | undefined {
+    this.#demand.roll();
+    return this.#demand.isRising ? this.#queue.pop() : this.#queue.shift();
+  }
+
   /** Resolves when a place was taken for this hold. */
   async #turn(): Promise<void> {
-    if (this.#isOverloaded() || this.#queue.length >= LONGEST_QUEUE) throw this.#refusal();
+    if (this.#isOverloaded()) {
+      for (const waiting of this.#queue.splice(0)) waiting.refuse();
+      throw this.#refusal();
+    }
+    if (this.#queue.length >= LONGEST_QUEUE) throw this.#refusal();
     if (this.#queue.length === 0) this.#queueSince = performance.now();
     await new Promise<void>((resolve, reject) => {
-      const begin = () => {
-        clearTimeout(deadline);
-        resolve();
+      const waiting: Waiting = {
+        begin: () => {
+          clearTimeout(deadline);
+          resolve();
+        },
+        refuse: () => {
+          clearTimeout(deadline);
+          reject(this.#refusal());
+        },
       };
       const deadline = setTimeout(() => {
-        this.#queue.splice(this.#queue.indexOf(begin), 1);
-        reject(this.#refusal());
+        this.#queue.splice(this.#queue.indexOf(waiting), 1);
+        waiting.refuse();
       }, LONGEST_WAIT_MS);
-      this.#queue.push(begin);
+      this.#queue.push(waiting);
     });
   }
 

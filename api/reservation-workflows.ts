@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   ServiceError,
@@ -26,6 +27,8 @@ import type { HoldOutcomes } from './hold-outcomes.ts';
 
 /** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
 const TEMPORAL_DEADLINE_MS = 2_000;
+
+const WARM_UP_DEADLINE_MS = 10_000;
 
 /** After a crash of the process that began a reservation, the stall before another takes it on. */
 const TASK_TIMEOUT = '3 seconds';
@@ -148,6 +151,19 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
     release(reservationId: string): Promise<Ending> {
       return within(TEMPORAL_DEADLINE_MS, () =>
         client.workflow.getHandle(reservationId).executeUpdate(release, { updateId: 'release' }),
+      );
+    },
+
+    /** Takes the way of a reservation's start once. */
+    async warmUp(): Promise<void> {
+      const workflowId = `warm-up-${randomUUID()}`;
+      await within(WARM_UP_DEADLINE_MS, () =>
+        client.workflow.execute('warmUp', {
+          workflowId,
+          taskQueue: TaskQueues.reservations,
+          requestEagerStart: true,
+          workflowExecutionTimeout: WARM_UP_DEADLINE_MS,
+        }),
       );
     },
 

@@ -45,6 +45,8 @@ await runProcess('api', async (config, log) => {
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
+  const workflows = createReservationWorkflows(new Client({ connection, namespace }), outcomes);
+  await workflows.warmUp().catch((error: unknown) => log.warn({ err: error }, 'the first buyers may wait a little'));
   const app = await buildApp({
     config,
     log,
@@ -54,7 +56,7 @@ await runProcess('api', async (config, log) => {
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(cache, queries, seatStream),
     seatStream,
-    workflows: createReservationWorkflows(new Client({ connection, namespace }), outcomes),
+    workflows,
     admission: new Admission(),
     answerOnce: createIdempotency(database),
   });

@@ -15,7 +15,7 @@ const WAIT = { prefer: 'wait=20' };
 const Held = Type.Object({ reservation_id: Type.String() });
 
 /** Repeats from its seed, so that two runs want the same seats. (Mulberry32) */
-export function createRandom(seed: number): () => number {
+function createRandom(seed: number): () => number {
   let state = seed;
   return () => {
     state = (state + 0x6d2b79f5) | 0;

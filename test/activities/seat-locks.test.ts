@@ -73,7 +73,7 @@ test('while Redis is away nobody is refused or kept waiting', async () => {
   const withoutRedis = createSeatLocks(away, log);
   for (let buyer = 0; buyer < 10; buyer++) {
     expect(await withoutRedis.lock(seatsOf(`res_${buyer}`, 'A1'), TTL_MS)).toEqual({ conflicts: [] });
-    await withoutRedis.announce('demo-theatre', ['A1'], 'HELD');
+    await withoutRedis.announce(seatsOf(`res_${buyer}`, 'A1'), 'HELD');
   }
   away.disconnect();
 });

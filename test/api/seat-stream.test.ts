@@ -33,7 +33,8 @@ async function openHouse(seats: number) {
 /** Says that the seat changed so often, as fast as it can be said. */
 async function flood(eventId: string, seat: string, times: number) {
   const locks = createSeatLocks(system.stores.redis, log);
-  for (let n = 0; n < times; n++) await locks.announce(eventId, [seat], n % 2 === 0 ? 'HELD' : 'AVAILABLE');
+  const seats = { event_id: eventId, reservation_id: 'res_flood', seat_ids: [seat] };
+  for (let n = 0; n < times; n++) await locks.announce(seats, n % 2 === 0 ? 'HELD' : 'AVAILABLE');
 }
 
 const idsOf = ({ events }: SeatViewer) => events.filter(({ event }) => event === 'seat').map(({ id }) => id);

@@ -1,5 +1,4 @@
 /** The whole product in this process: workers and API, on stores of their own. */
-import { randomUUID } from 'node:crypto';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
@@ -15,9 +14,7 @@ import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
 import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
-import { buyerAt } from './buyer.ts';
 import { log, openStores, type Stores } from './stores.ts';
-import { until } from './until.ts';
 
 Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
 
@@ -69,6 +66,8 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(redisUrl, redis, log);
+  const workflows = createReservationWorkflows(client, outcomes);
+  await workflows.warmUp();
   const app = await buildApp({
     config: { HOLD_SECONDS: holdSeconds, PAYMENT_GATEWAY: 'sandbox' },
     log,
@@ -78,12 +77,11 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(redis, queries, seatStream),
     seatStream,
-    workflows: createReservationWorkflows(client, outcomes),
+    workflows,
     admission,
     answerOnce: createIdempotency(database),
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
-  await warmUp(url);
   return {
     url,
     client,
@@ -95,17 +93,6 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
       await connection.close();
     },
   };
-}
-
-/** The first hold of a process loads the workflows: on a busy machine that takes longer than a buyer waits. */
-async function warmUp(url: string): Promise<void> {
-  const buyer = buyerAt(url);
-  const key = { 'idempotency-key': randomUUID() };
-  const { body } = await until('the first hold', async () => {
-    const reply = await buyer.hold('demo-stadium', ['demo-stadium-block-20-50-50'], 'early-bird', key);
-    return reply.status !== 503 && reply;
-  });
-  if (body.status === 'HELD') await buyer.release(body.reservation_id);
 }
 
 /** Workers and API together. @param holdSeconds how long a hold lasts in it */
