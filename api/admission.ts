@@ -11,7 +11,7 @@ const LEAST = 4;
 const MOST = 256;
 
 /** A burst waits for its turn, but not for longer than its clients do. */
-const LONGEST_WAIT_MS = 1_500;
+const LONGEST_WAIT_MS = 2_000;
 const LONGEST_QUEUE = 512;
 /** A queue that was there this long and still grows is no burst. */
 const BURST_MS = 500;

@@ -55,10 +55,14 @@ export class Reader {
   }
 }
 
-/** Readers that are lent out one at a time, and made when all are out. */
+/** More connections would only wait at the server. */
+const MOST_READERS = 256;
+
+/** Readers that are lent out one at a time; who finds none waits, and is late. */
 export class ReaderPool {
   readonly #free: Reader[] = [];
   readonly #all: Reader[] = [];
+  readonly #waiting: ((reader: Reader) => void)[] = [];
 
   constructor(
     readonly url: URL,
@@ -66,10 +70,19 @@ export class ReaderPool {
   ) {}
 
   async read(): Promise<string> {
-    const reader = this.#free.pop() ?? this.#open();
+    const reader = await this.#take();
     const status = await reader.read();
-    this.#free.push(reader);
+    const next = this.#waiting.shift();
+    if (next) next(reader);
+    else this.#free.push(reader);
     return status;
+  }
+
+  #take(): Reader | Promise<Reader> {
+    const free = this.#free.pop();
+    if (free) return free;
+    if (this.#all.length < MOST_READERS) return this.#open();
+    return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
   get bytes(): number {

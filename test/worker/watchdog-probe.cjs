@@ -10,4 +10,4 @@ try {
   outcome = error.code;
 }
 console.log(isMainThread ? 'main' : 'thread', outcome);
-if (isMainThread) new Worker(__filename);
+if (isMainThread) void new Worker(__filename);
