@@ -11,22 +11,25 @@ export interface SeatsOfReservation {
   seat_ids: string[];
 }
 
-/** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
-const LOCK = `
-local owner, ttl_ms = ARGV[1], ARGV[2]
-local conflicts = {}
+/** The seats that another reservation has locked, or that are sold. */
+const FIND_TAKEN = `
+local owner, taken = ARGV[1], {}
 for i = 2, #KEYS do
   local holder = redis.call('GET', KEYS[i])
   if (holder and holder ~= owner) or redis.call('SISMEMBER', KEYS[1], ARGV[i + 1]) == 1 then
-    conflicts[#conflicts + 1] = ARGV[i + 1]
+    taken[#taken + 1] = ARGV[i + 1]
   end
-end
-if #conflicts == 0 then
+end`;
+
+/** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
+const LOCK = `${FIND_TAKEN}
+local ttl_ms = ARGV[2]
+if #taken == 0 then
   for i = 2, #KEYS do
     if not redis.call('SET', KEYS[i], owner, 'NX', 'PX', ttl_ms) then redis.call('PEXPIRE', KEYS[i], ttl_ms) end
   end
 end
-return conflicts`;
+return taken`;
 
 /** Only the owner's locks are deleted. A sold seat is noted in the same step, so that it is refused throughout. */
 const UNLOCK = `
@@ -51,6 +54,7 @@ end`;
 
 /** Lua at a Redis that has or has not seen it: EVALSHA, and EVAL once after a restart. */
 function defineScripts(redis: Redis) {
+  redis.defineCommand('findTakenSeats', { lua: `${FIND_TAKEN} return taken` });
   redis.defineCommand('lockSeats', { lua: LOCK });
   redis.defineCommand('unlockSeats', { lua: UNLOCK });
   redis.defineCommand('announceSeats', { lua: ANNOUNCE });
@@ -58,6 +62,7 @@ function defineScripts(redis: Redis) {
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
+    findTakenSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
     lockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
     unlockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
     announceSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
@@ -88,6 +93,14 @@ export function createSeatLocks(redis: Redis, log: Logger) {
   const keys = (seats: SeatsOfReservation) => [bookedSeats(seats.event_id), ...locksOf(seats)];
 
   return {
+    /** Which of the seats another reservation has. It may miss some, and misses all while Redis is away. */
+    findTaken(seats: SeatsOfReservation): Promise<string[]> {
+      const { reservation_id, seat_ids } = seats;
+      return orWithout([], () =>
+        redis.findTakenSeats(seat_ids.length + 1, ...keys(seats), reservation_id, '', ...seat_ids),
+      );
+    },
+
     /** Locks all seats or none; answers the seats that another reservation has. */
     async lock(seats: SeatsOfReservation, ttlMs: number): Promise<{ conflicts: string[] }> {
       const { reservation_id, seat_ids } = seats;

@@ -54,9 +54,10 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     const problem = new Problem('NOT_FOUND', `There is no ${request.method} ${instanceOf(request)}.`);
     return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
   });
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     reply.header(REQUEST_ID_HEADER, request.id);
-    if (request.headers.host === undefined) throw new Problem('INVALID_REQUEST', 'The Host header is missing.');
+    const hasHost = request.headers.host !== undefined;
+    done(hasHost ? undefined : new Problem('INVALID_REQUEST', 'The Host header is missing.'));
   });
   const refuseOtherMethods = collectMethods(app);
 
@@ -128,12 +129,14 @@ function measureRequests(app: Api): Registry {
     buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
     registers: [metrics],
   });
-  app.addHook('onResponse', async (request, reply) => {
-    const { method, routeOptions } = request;
-    durations.observe(
-      { method, route: routeOptions.url ?? 'none', status: reply.statusCode },
-      reply.elapsedTime / 1_000,
-    );
+  const durationOf = new Map<string, { observe(seconds: number): void }>(); // one for each route and status
+  app.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
+    const route = routeOptions.url ?? 'none';
+    const key = `${method} ${route} ${statusCode}`;
+    const duration = durationOf.get(key) ?? durations.labels(method, route, String(statusCode));
+    durationOf.set(key, duration);
+    duration.observe(elapsedTime / 1_000);
+    done();
   });
   return metrics;
 }

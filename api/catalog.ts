@@ -44,7 +44,7 @@ export function createCatalog(queries: Queries) {
   }
 
   return {
-    get: (eventId: string): Promise<CatalogEntry | undefined> => entries.fetch(eventId),
+    get: async (eventId: string): Promise<CatalogEntry | undefined> => entries.get(eventId) ?? entries.fetch(eventId),
 
     /** Those of the seats that the event does not have; one that was added since its entry was read, it has. */
     async getForeignSeats(entry: CatalogEntry, seatIds: string[]): Promise<string[]> {

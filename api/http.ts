@@ -4,6 +4,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Pool } from 'pg';
 import type { Redis } from 'ioredis';
+import type { SeatLocks } from '../activities/seat-locks.ts';
 import { Id } from '../domain/model.ts';
 import type { Config } from '../runtime/config.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -22,6 +23,7 @@ export interface ApiDependencies {
   log: Logger;
   database: Pool;
   redis: Redis;
+  seatLocks: Pick<SeatLocks, 'findTaken'>;
   queries: Queries;
   catalog: Catalog;
   seatMaps: SeatMaps;

@@ -89,7 +89,8 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
     async get(entry: CatalogEntry, showTime: string | undefined): Promise<SeatMap> {
       const layout = entry.layouts.get(showTime);
       const key = eventMap(entry.event.event_id, showTime);
-      const map = layout && (await inMemory.fetch(key, { context: { entry, showTime, layout } }));
+      const map =
+        inMemory.get(key) ?? (layout && (await inMemory.fetch(key, { context: { entry, showTime, layout } })));
       if (!map) throw new Error('every show has a layout, and every map is built');
       return map;
     },

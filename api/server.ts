@@ -3,6 +3,7 @@ import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
 import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
+import { createSeatLocks } from '../activities/seat-locks.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { runProcess } from '../runtime/process.ts';
@@ -52,6 +53,7 @@ await runProcess('api', async (config, log) => {
     log,
     database,
     redis,
+    seatLocks: createSeatLocks(redis, log),
     queries,
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(cache, queries, seatStream),

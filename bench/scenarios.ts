@@ -73,8 +73,12 @@ export interface Knee {
 
 const STEP_SECONDS = 8;
 const SETTLE_MS = 1_500;
+const WARM_UP_SECONDS = 5;
 
-/** Raises the rate until the p99 of grants passes 100 ms or less than nine in ten attempts are granted. */
+const isWithin = ({ granted, granted_per_second, offered_per_second }: Step) =>
+  granted.p99 <= 100 && granted_per_second >= offered_per_second * 0.9;
+
+/** Raises the rate until twice in a row the p99 of grants passes 100 ms, or fewer than nine in ten are granted. */
 export async function findKnee(
   target: Target,
   rates: number[],
@@ -82,15 +86,16 @@ export async function findKnee(
   progress: (line: string) => void,
 ): Promise<Knee> {
   const steps: Step[] = [];
+  await offer(target, rates[0] ?? 1, WARM_UP_SECONDS, nextSeats);
   for (const rate of rates) {
     const { step } = await offer(target, rate, STEP_SECONDS, nextSeats);
     steps.push(step);
     progress(
       `  ${target.path} at ${rate}/s: ${step.granted_per_second} granted/s, p50 ${step.granted.p50}, p99 ${step.granted.p99} ms, CPU ${JSON.stringify(step.cpu_ms_per_grant)}`,
     );
-    if (step.granted.p99 > 100 || step.granted_per_second < rate * 0.9) break;
+    if (steps.slice(-2).length === 2 && steps.slice(-2).every((last) => !isWithin(last))) break;
     await delay(SETTLE_MS);
   }
-  const within = steps.filter(({ granted }) => granted.p99 <= 100);
+  const within = steps.filter(isWithin);
   return { granted_per_second: Math.max(0, ...within.map(({ granted_per_second }) => granted_per_second)), steps };
 }

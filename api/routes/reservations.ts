@@ -14,7 +14,6 @@ import {
 import type { Answer } from '../idempotency.ts';
 import { Problem, isProblemCode, refusals, unavailable, type ProblemCode } from '../problems.ts';
 import { NotRunning, Refused } from '../reservation-workflows.ts';
-import { findTaken } from '../seat-filter.ts';
 
 const ReservationBody = Type.Object(
   {
@@ -80,7 +79,7 @@ export function refusalProblem(error: unknown): unknown {
 }
 
 export async function reservationRoutes(api: Api, deps: ApiDependencies): Promise<void> {
-  const { config, catalog, queries, redis, workflows, admission, answerOnce } = deps;
+  const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
   async function reserve(body: ReservationBody, key: string | undefined): Promise<{ id: string; reserved: Reserved }> {
@@ -89,7 +88,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const id = reservationId(user_id, key, attempt);
       const refuseTaken = async () => {
-        const taken = await findTaken(redis, event_id, seat_ids, id);
+        const taken = await seatLocks.findTaken({ event_id, seat_ids, reservation_id: id });
         if (taken.length > 0) throw seatsUnavailable(taken);
       };
       await refuseTaken();

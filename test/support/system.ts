@@ -3,6 +3,7 @@ import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createActivities, type Activities } from '../../activities/index.ts';
+import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { Admission } from '../../api/admission.ts';
 import { buildApp } from '../../api/app.ts';
@@ -73,6 +74,7 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
     log,
     database,
     redis,
+    seatLocks: createSeatLocks(redis, log),
     queries,
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(redis, queries, seatStream),
