@@ -210,7 +210,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
       });
       const { ending: ended, free } = rows[0] ?? { ending, free: [] };
-      await locks.announce({ ...request, seat_ids: free }, 'AVAILABLE');
+      await locks.announce({ ...request, seat_ids: seat_ids.filter((seatId) => free.includes(seatId)) }, 'AVAILABLE');
       return ended;
     },
 
