@@ -62,6 +62,7 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
   const inMemory = new LRUCache<string, SeatMap, Show>({
     maxSize: MAX_BYTES,
     sizeCalculation: sizeOf,
+    noDeleteOnStaleGet: true, // its bodies serve on where nobody new has a seat
     fetchMethod: async (key, before, { options, context }) => {
       const map = (await readCached(redis, key, context.layout)) ?? (await build(key, context, before));
       options.ttl = Math.max(1, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now());

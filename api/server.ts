@@ -47,7 +47,10 @@ await runProcess('api', async (config, log) => {
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
   const workflows = createReservationWorkflows(new Client({ connection, namespace }), outcomes);
-  await workflows.warmUp().catch((error: unknown) => log.warn({ err: error }, 'the first buyers may wait a little'));
+  const catalog = createCatalog(queries);
+  await Promise.all([workflows.warmUp(), catalog.warmUp()]).catch((error: unknown) =>
+    log.warn({ err: error }, 'the first buyers may wait a little'),
+  );
   const app = await buildApp({
     config,
     log,
@@ -55,7 +58,7 @@ await runProcess('api', async (config, log) => {
     redis,
     seatLocks: createSeatLocks(redis, log),
     queries,
-    catalog: createCatalog(queries),
+    catalog,
     seatMaps: createSeatMaps(cache, queries, seatStream),
     seatStream,
     workflows,

@@ -24,7 +24,7 @@ interface Attempt {
   user_id: string;
 }
 
-const HOLD_MS = 30_000;
+const HOLD_MS = 600_000;
 
 function addBareHold(app: FastifyInstance, config: Config, log: Logger): void {
   const database = connectPostgres(config.DATABASE_URL, 20, log);
