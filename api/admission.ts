@@ -13,41 +13,54 @@ const MOST = 256;
 /** A burst waits for its turn, but not for longer than its clients do. */
 const LONGEST_WAIT_MS = 2_000;
 const LONGEST_QUEUE = 512;
-/** A queue that was there this long and still grows is no burst. */
+/** A queue that was there this long and still grows is no burst; one that grows slowly has to be there twice as long. */
 const BURST_MS = 500;
 const SPAN_MS = 100;
+const SPANS = 5;
 /** An overload is over when nobody had to be refused for this long. */
 const CALM_MS = 1_000;
 const LONGEST_RETRY_SECONDS = 30;
 
-/** How many came and how many were let in, in the span of time before this one. */
+interface Span {
+  arrived: number;
+  admitted: number;
+}
+
+/** How many came and how many were let in, in the last spans of time. */
 class Demand {
-  arrived = 0;
-  admitted = 0;
-  #arriving = 0;
-  #admitting = 0;
+  readonly #spans: Span[] = [];
+  #current: Span = { arrived: 0, admitted: 0 };
   #spanEndsAt = 0;
 
-  count(what: 'arrival' | 'admission'): void {
-    this.roll();
-    if (what === 'arrival') this.#arriving++;
-    else this.#admitting++;
+  count(what: keyof Span): void {
+    this.#roll();
+    this.#current[what]++;
   }
 
-  roll(): void {
+  /** Over the last spans together. */
+  last(spans: number): Span {
+    this.#roll();
+    return this.#spans
+      .slice(-spans)
+      .reduce((sum, { arrived, admitted }) => ({ arrived: sum.arrived + arrived, admitted: sum.admitted + admitted }), {
+        arrived: 0,
+        admitted: 0,
+      });
+  }
+
+  #roll(): void {
     const now = performance.now();
     if (now < this.#spanEndsAt) return;
-    const isRecent = now < this.#spanEndsAt + SPAN_MS;
-    [this.arrived, this.admitted] = isRecent ? [this.#arriving, this.#admitting] : [0, 0];
-    [this.#arriving, this.#admitting] = [0, 0];
+    if (now >= this.#spanEndsAt + SPAN_MS) this.#spans.length = 0; // nobody came for a while
+    this.#spans.push(this.#current);
+    if (this.#spans.length > SPANS) this.#spans.shift();
+    this.#current = { arrived: 0, admitted: 0 };
     this.#spanEndsAt = now + SPAN_MS;
   }
-
-  /** Clients that come again when they were answered come as fast as they are let in, and are no overload. */
-  get isRising(): boolean {
-    return this.arrived > this.admitted * 1.25 + 3;
-  }
 }
+
+/** Clients that come again when they were answered come as fast as they are let in: that is not too many. */
+const isTooMany = ({ arrived, admitted }: Span, tolerance: number) => arrived > admitted * tolerance + 3;
 
 interface Waiting {
   begin(): void;
@@ -85,7 +98,7 @@ export class Admission {
    * @throws Problem OVERLOADED with Retry-After when its turn does not come soon
    */
   async run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
-    this.#demand.count('arrival');
+    this.#demand.count('arrived');
     const waits = this.#underWay >= this.limit;
     if (waits) await this.#turn();
     else this.#enter();
@@ -104,15 +117,14 @@ export class Admission {
   }
 
   #enter(): void {
-    this.#demand.count('admission');
+    this.#demand.count('admitted');
     this.#underWay++;
     this.#mostUnderWay = Math.max(this.#mostUnderWay, this.#underWay);
   }
 
   /** The first to come is the first to go; but where ever more come, the last, so that most are answered soon. */
   #next(): Waiting | undefined {
-    this.#demand.roll();
-    return this.#demand.isRising ? this.#queue.pop() : this.#queue.shift();
+    return isTooMany(this.#demand.last(1), 1.25) ? this.#queue.pop() : this.#queue.shift();
   }
 
   /** Resolves when a place was taken for this hold. */
@@ -145,9 +157,12 @@ export class Admission {
   #isOverloaded(): boolean {
     const now = performance.now();
     if (now - this.#refusedAt < CALM_MS) return true;
-    if (this.#queue.length === 0 || now - this.#queueSince < BURST_MS) return false;
-    this.#demand.roll();
-    return this.#demand.isRising;
+    if (this.#queue.length === 0) return false;
+    const queuedMs = now - this.#queueSince;
+    return (
+      (queuedMs > BURST_MS && isTooMany(this.#demand.last(1), 1.25)) ||
+      (queuedMs > 2 * BURST_MS && isTooMany(this.#demand.last(SPANS), 1.1))
+    );
   }
 
   #adapt(): void {
@@ -164,7 +179,8 @@ export class Admission {
   /** If all who are refused come back after as many seconds as each place is wanted times, there is a place for each. */
   #refusal(): Problem {
     this.#refusedAt = performance.now();
-    const timesWanted = this.#demand.arrived / Math.max(1, this.#demand.admitted);
+    const { arrived, admitted } = this.#demand.last(SPANS);
+    const timesWanted = arrived / Math.max(1, admitted);
     const seconds = Math.min(LONGEST_RETRY_SECONDS, Math.max(1, Math.ceil(timesWanted)));
     const detail = 'More buyers are here than can be served at once. Retry with the same Idempotency-Key.';
     return new Problem('OVERLOADED', detail, {}, { 'retry-after': String(seconds) });

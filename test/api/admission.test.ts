@@ -84,6 +84,15 @@ test('in an overload the surplus is refused at once, with the time at which a re
   expect(admission.underWay).toBeLessThan(10);
 });
 
+test('also where only a few too many come, those admitted do not wait', async () => {
+  const admission = new Admission();
+  await offer(admission, 130, 5);
+  const outcomes = await offer(admission, 130, 10);
+  expect(outcomes.filter((it) => it === 'held').length).toBeGreaterThan(850);
+  expect(outcomes.filter((it) => it.startsWith('OVERLOADED')).length).toBeGreaterThan(100);
+  expect(admission.underWay).toBeLessThan(10);
+});
+
 test('after an overload the next buyers are served within two seconds', async () => {
   const admission = new Admission();
   await offer(admission, 400, 3);
