@@ -7,7 +7,7 @@ const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-const LEAST = 4;
+const LEAST = 2;
 const MOST = 256;
 
 /** A burst waits for its turn, but not for longer than its clients do. */

@@ -36,7 +36,7 @@ test('quick holds raise the limit while they fill it', async () => {
 test('slow holds lower it, but never to nothing', async () => {
   const admission = new Admission();
   await offer(admission, 100, 20, hold(300));
-  expect(admission.limit).toBe(4);
+  expect(admission.limit).toBe(2);
 });
 
 test('a burst waits for its turn and is served whole', async () => {
