@@ -87,37 +87,48 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
     }
   }
 
+  /** By reservation. Temporal takes ten updates of a workflow at once, and a client may repeat itself more often. */
+  const underWay = new Map<string, Promise<Reserved>>();
+
+  /**
+   * Starts the reservation, or finds the one that a retry started before, and answers what its hold became. The
+   * server hands the first task back with the start (an eager start), so that it runs in this very process.
+   */
+  async function start(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
+    const { event_id, user_id, seat_ids } = request;
+    const outcome = outcomes.expect(reservationId, TEMPORAL_DEADLINE_MS);
+    const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
+      client.workflow.start('reservation', {
+        workflowId: reservationId,
+        taskQueue: TaskQueues.reservations,
+        args: [{ ...request, answer_within_ms: TEMPORAL_DEADLINE_MS }],
+        requestEagerStart: true,
+        workflowTaskTimeout: TASK_TIMEOUT,
+        workflowIdConflictPolicy: 'USE_EXISTING',
+        workflowIdReusePolicy: 'REJECT_DUPLICATE',
+        typedSearchAttributes: [
+          { key: searchAttributes.EventId, value: event_id },
+          { key: searchAttributes.UserId, value: user_id },
+          { key: searchAttributes.ReservationStatus, value: 'HELD' },
+        ],
+        staticSummary: `${seat_ids.length} seat(s) of ${event_id}`,
+      }),
+    );
+    if (!reservation.eagerlyStarted) {
+      return within(TEMPORAL_DEADLINE_MS, () => reservation.executeUpdate(claim));
+    }
+    const reserved = await outcome;
+    if (!reserved) throw new OutcomeUnknown('the hold took too long');
+    return reserved;
+  }
+
   return {
-    /**
-     * Starts the reservation, or finds the one that a retry started before, and answers what its hold became. The
-     * server hands the first task back with the start (an eager start), so that it runs in this very process.
-     */
-    async reserve(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
-      const { event_id, user_id, seat_ids } = request;
-      const outcome = outcomes.expect(reservationId, TEMPORAL_DEADLINE_MS);
-      const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
-        client.workflow.start('reservation', {
-          workflowId: reservationId,
-          taskQueue: TaskQueues.reservations,
-          args: [{ ...request, answer_within_ms: TEMPORAL_DEADLINE_MS }],
-          requestEagerStart: true,
-          workflowTaskTimeout: TASK_TIMEOUT,
-          workflowIdConflictPolicy: 'USE_EXISTING',
-          workflowIdReusePolicy: 'REJECT_DUPLICATE',
-          typedSearchAttributes: [
-            { key: searchAttributes.EventId, value: event_id },
-            { key: searchAttributes.UserId, value: user_id },
-            { key: searchAttributes.ReservationStatus, value: 'HELD' },
-          ],
-          staticSummary: `${seat_ids.length} seat(s) of ${event_id}`,
-        }),
-      );
-      if (!reservation.eagerlyStarted) {
-        return within(TEMPORAL_DEADLINE_MS, () => reservation.executeUpdate(claim));
-      }
-      const reserved = await outcome;
-      if (!reserved) throw new OutcomeUnknown('the hold took too long');
-      return reserved;
+    /** What became of a reservation's hold; a client that repeats itself meanwhile shares the answer. */
+    reserve(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
+      const reserving =
+        underWay.get(reservationId) ?? start(reservationId, request).finally(() => underWay.delete(reservationId));
+      underWay.set(reservationId, reserving);
+      return reserving;
     },
 
     /**
