@@ -4,6 +4,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Client, Connection } from '@temporalio/client';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { NO_FAULTS, findFaults } from '../audit/sweep.ts';
@@ -54,16 +55,20 @@ async function open(): Promise<Bench> {
   };
 }
 
-/** Waits until every hold has ended, then looks for what must not be there. The run fails where there is any. */
-async function sweep({ database, redis }: Bench): Promise<void> {
+/** Waits until every workflow has ended, then looks for what must not be there. The run fails where there is any. */
+async function sweep({ stage, database, redis }: Bench): Promise<void> {
+  const connection = await Connection.connect({ address: stage.services.temporal_address });
+  const { workflow } = new Client({ connection });
   const deadline = Date.now() + SETTLED_WITHIN_MS;
   const isSettled = async () =>
+    (await workflow.count(`ExecutionStatus = 'Running'`)).count === 0 &&
     (await database.query(`SELECT 1 FROM reservations WHERE status = 'HELD' LIMIT 1`)).rowCount === 0 &&
     JSON.stringify(await findFaults({ database, redis })) === JSON.stringify(NO_FAULTS);
   while (!(await isSettled())) {
     if (Date.now() > deadline) throw new Error(`not clean: ${JSON.stringify(await findFaults({ database, redis }))}`);
     await delay(500);
   }
+  await connection.close();
   progress('  swept: nothing double, nothing lost, nothing stuck');
 }
 
