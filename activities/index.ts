@@ -5,7 +5,7 @@ import { createBookings } from './bookings.ts';
 import { createNotifications } from './notifications.ts';
 import { createPayments, type PaymentGateway } from './payments.ts';
 import { createSeatHolds } from './seat-holds.ts';
-import { createSeatLocks } from './seat-locks.ts';
+import { createSeatLocks, type SeatLocks } from './seat-locks.ts';
 
 /** What the side effects need from outside. */
 export interface ActivityDependencies {
@@ -17,12 +17,16 @@ export interface ActivityDependencies {
   log: Logger;
 }
 
+/** Short and repeatable: run as local activities, beside the workflow, wherever one runs. */
+export const createSeatActivities = (database: Pool, locks: SeatLocks) => ({
+  ...createSeatHolds(database, locks),
+  ...createBookings(database),
+});
+
 /** Every activity, by the kind of task that carries it. */
 export function createActivities({ database, redis, gateway, smtpUrl, mailFrom, log }: ActivityDependencies) {
-  const locks = createSeatLocks(redis, log);
   return {
-    /** Short and repeatable: run as local activities, beside the workflow. */
-    seats: { ...createSeatHolds(database, locks), ...createBookings(database) },
+    seats: createSeatActivities(database, createSeatLocks(redis, log)),
     payments: createPayments(gateway),
     notifications: createNotifications(smtpUrl, mailFrom, log),
   };

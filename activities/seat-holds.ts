@@ -35,6 +35,10 @@ export interface ReleaseRequest extends SeatsOfReservation {
   ending: Exclude<Ending, 'CONFIRMED'>;
 }
 
+/** What a hold is answered with; the columns of {@link HoldRow}. */
+const GRANT = `fence, price, currency, created_at, expires_at,
+       greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS hold_ms`;
+
 /**
  * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other. They are found by
  * their key alone and judged once they are locked, as they are by then: a condition on the status would let the planner
@@ -59,14 +63,12 @@ WITH wanted AS (
   UPDATE seats SET status = 'HELD', reservation_id = $1, fence = granted.fence
   FROM granted WHERE seat_id = ANY($3) RETURNING seat_id
 )
-SELECT fence, price, currency, created_at, expires_at,
-       greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS hold_ms
+SELECT ${GRANT}
 FROM granted`;
 
 /** A hold granted before, whose answer was lost. */
 const GRANTED_BEFORE = `
-SELECT fence, price, currency, created_at, expires_at,
-       greatest(0, extract(epoch FROM expires_at - clock_timestamp()) * 1000)::float8 AS hold_ms
+SELECT ${GRANT}
 FROM reservations WHERE reservation_id = $1 AND status = 'HELD'`;
 
 const CONFLICTS = `

@@ -1,8 +1,7 @@
 /** `npm run api`: serves the API until it is stopped. */
 import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
-import { createActivities } from '../activities/index.ts';
-import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
+import { createSeatActivities } from '../activities/index.ts';
 import { createSeatLocks } from '../activities/seat-locks.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
@@ -29,19 +28,12 @@ await runProcess('api', async (config, log) => {
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const namespace = config.TEMPORAL_NAMESPACE;
   const outcomes = new HoldOutcomes();
-  const { seats } = createActivities({
-    database,
-    redis,
-    gateway: createSandboxGateway(database),
-    smtpUrl: config.SMTP_URL,
-    mailFrom: config.MAIL_FROM,
-    log,
-  });
+  const seatLocks = createSeatLocks(redis, log);
   const worker = await createReservationWorker({
     connection,
     namespace,
     workflows: builtWorkflows,
-    seats: outcomes.observe(seats),
+    seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
   const running = worker.run();
   const queries = createQueries(database);
@@ -56,7 +48,7 @@ await runProcess('api', async (config, log) => {
     log,
     database,
     redis,
-    seatLocks: createSeatLocks(redis, log),
+    seatLocks,
     queries,
     catalog,
     seatMaps: createSeatMaps(cache, queries, seatStream),

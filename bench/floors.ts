@@ -10,8 +10,8 @@ import { activityInfo } from '@temporalio/activity';
 import { Client } from '@temporalio/client';
 import { NativeConnection, Worker, bundleWorkflowCode } from '@temporalio/worker';
 import fastify, { type FastifyInstance } from 'fastify';
-import { createActivities } from '../activities/index.ts';
-import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
+import { createSeatActivities } from '../activities/index.ts';
+import { createSeatLocks } from '../activities/seat-locks.ts';
 import type { Config } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -29,8 +29,7 @@ const HOLD_MS = 600_000;
 function addBareHold(app: FastifyInstance, config: Config, log: Logger): void {
   const database = connectPostgres(config.DATABASE_URL, 20, log);
   const redis = connectRedis(config.REDIS_URL, log);
-  const gateway = createSandboxGateway(database);
-  const { seats } = createActivities({ database, redis, gateway, smtpUrl: undefined, mailFrom: '', log });
+  const seats = createSeatActivities(database, createSeatLocks(redis, log));
   app.post<{ Body: Attempt }>('/f1', async ({ body }, reply) => {
     const reservation_id = `res_${randomUUID()}`;
     const result = await seats.holdSeats({ ...body, reservation_id, hold_seconds: HOLD_MS / 1_000, rescue: false });

@@ -4,7 +4,7 @@
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Client, Connection } from '@temporalio/client';
+import { Client as TemporalClient, Connection } from '@temporalio/client';
 import { Redis } from 'ioredis';
 import pg from 'pg';
 import { NO_FAULTS, findFaults } from '../audit/sweep.ts';
@@ -12,7 +12,7 @@ import { prepareDatabase } from '../db/prepare.ts';
 import { latencyChart } from './chart.ts';
 import { cpuMsPerOperation, cpuSeconds, residentMb } from './cpu.ts';
 import { flash } from './flash.ts';
-import { closedLoop, createClient, openLoop } from './load.ts';
+import { closedLoop, createClient, openLoop, type Client } from './load.ts';
 import { ReaderPool } from './reader.ts';
 import { STADIUM, findKnee, freshPairs, offer, stadiumSeat, type Target } from './scenarios.ts';
 import { openStage, type Part, type Stage } from './stage.ts';
@@ -58,7 +58,7 @@ async function open(): Promise<Bench> {
 /** Waits until every workflow has ended, then looks for what must not be there. The run fails where there is any. */
 async function sweep({ stage, database, redis }: Bench): Promise<void> {
   const connection = await Connection.connect({ address: stage.services.temporal_address });
-  const { workflow } = new Client({ connection });
+  const { workflow } = new TemporalClient({ connection });
   const deadline = Date.now() + SETTLED_WITHIN_MS;
   const isSettled = async () =>
     (await workflow.count(`ExecutionStatus = 'Running'`)).count === 0 &&
@@ -146,20 +146,17 @@ async function refusals(bench: Bench) {
       (await bench.database.query(`SELECT xact_commit FROM pg_stat_database WHERE datname = 'holdfast'`)).rows[0]
         ?.xact_commit,
     );
-  const ask = (path: string) => async () => {
+  const ask = (client: Client, path: string) => async () => {
     const seat_ids = taken[n++ % taken.length];
-    await holder.call('POST', path, { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
+    await client.call('POST', path, { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
   };
   const statementsBefore = await statements();
-  const ours = await closedLoop(32, 6, ask('/api/v1/reservations'));
+  const ours = await closedLoop(32, 6, ask(holder, '/api/v1/reservations'));
   await delay(1_500);
   const postgres_statements = (await statements()) - statementsBefore;
   holder.close();
   const floor = createClient(floors.url);
-  const f1 = await closedLoop(32, 6, async () => {
-    const seat_ids = taken[n++ % taken.length];
-    await floor.call('POST', '/f1', { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
-  });
+  const f1 = await closedLoop(32, 6, ask(floor, '/f1'));
   floor.close();
   await floors.stop();
   return { per_second: ours, f1_per_second: f1, ratio_to_f1: ours / f1, postgres_statements };

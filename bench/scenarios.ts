@@ -93,7 +93,7 @@ export async function findKnee(
     progress(
       `  ${target.path} at ${rate}/s: ${step.granted_per_second} granted/s, p50 ${step.granted.p50}, p99 ${step.granted.p99} ms, CPU ${JSON.stringify(step.cpu_ms_per_grant)}`,
     );
-    if (steps.slice(-2).length === 2 && steps.slice(-2).every((last) => !isWithin(last))) break;
+    if (steps.length > 1 && !steps.slice(-2).some(isWithin)) break;
     await delay(SETTLE_MS);
   }
   const within = steps.filter(isWithin);

@@ -2,7 +2,7 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
-import { createActivities, type Activities } from '../../activities/index.ts';
+import { createActivities, createSeatActivities, type Activities } from '../../activities/index.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { Admission } from '../../api/admission.ts';
@@ -56,13 +56,12 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
   const client = new Client({ connection, namespace });
   const outcomes = new HoldOutcomes();
-  const gateway = createSandboxGateway(database);
-  const { seats } = createActivities({ database, redis, gateway, smtpUrl: undefined, mailFrom: '', log });
+  const seatLocks = createSeatLocks(redis, log);
   const worker = await createReservationWorker({
     connection,
     namespace,
     workflows: { workflowBundle: workflowBundle() },
-    seats: outcomes.observe(seats),
+    seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
   const running = worker.run();
   const queries = createQueries(database);
@@ -74,7 +73,7 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
     log,
     database,
     redis,
-    seatLocks: createSeatLocks(redis, log),
+    seatLocks,
     queries,
     catalog: createCatalog(queries),
     seatMaps: createSeatMaps(redis, queries, seatStream),
