@@ -19,6 +19,9 @@ export interface ProblemBody {
   errors?: { path: string; detail: string }[];
 }
 
+/** How the API writes a time. */
+export const UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
+
 /** @param base the API's URL, without the base path */
 export function buyerAt(base: string) {
   /** The body is taken to be what the caller names: tests assert on it. */

@@ -1,0 +1,107 @@
+/** What holds of every route, and the routes for operators. */
+import { afterAll, describe, expect, test } from 'vitest';
+import { buyerAt } from '../support/buyer.ts';
+import { expectProblem } from '../support/expect-problem.ts';
+import { exchange } from '../support/raw-http.ts';
+import { startSystem } from '../support/system.ts';
+
+const system = await startSystem();
+const buyer = buyerAt(system.url);
+afterAll(system.stop);
+
+describe('every answer', () => {
+  test.each([
+    ['GET', '/livez'],
+    ['GET', '/readyz'],
+    ['GET', '/metrics'],
+    ['GET', '/openapi.json'],
+    ['GET', '/docs'],
+    ['GET', '/nothing'],
+    ['GET', '/api/v1/events?limit=0'],
+    ['GET', '/api/v1/events/%zz'],
+    ['GET', `/api/v1/events/${'x'.repeat(200)}`],
+    ['GET', '/api/v1/events/demo-theatre'],
+    ['HEAD', '/api/v1/events/demo-theatre'],
+    ['GET', '/api/v1/events/demo-theatre/seats'],
+    ['GET', '/api/v1/events/demo-theatre/seats/stream'],
+    ['HEAD', '/api/v1/events/demo-theatre/seats/stream'],
+    ['POST', '/api/v1/reservations'],
+    ['PATCH', '/api/v1/reservations'],
+    ['OPTIONS', '/api/v1/reservations'],
+  ])('%s %s has an X-Request-Id: the one that was sent', async (method, path) => {
+    const leave = new AbortController();
+    const headers = { 'x-request-id': 'my-request' };
+    const { headers: answered } = await fetch(`${system.url}${path}`, { method, headers, signal: leave.signal });
+    leave.abort();
+    expect(answered.get('x-request-id')).toBe('my-request');
+  });
+
+  test.each(['', 'with space', 'x'.repeat(500), 'ümlaut'])('an X-Request-Id "%s" is replaced', async (given) => {
+    const { headers } = await fetch(`${system.url}/livez`, { headers: { 'x-request-id': given } });
+    expect(headers.get('x-request-id')).toMatch(/^[!-~]{8,128}$/);
+    expect(headers.get('x-request-id')).not.toBe(given);
+  });
+
+  test('what is not HTTP is a 400 problem with an X-Request-Id', async () =>
+    expectProblem(await exchange(system.url, 'What is this?\r\n\r\n'), 400, 'INVALID_REQUEST'));
+});
+
+test.each(['/events/', '/events/demo-theatre/', '/events/demo-theatre/seats/'])(
+  'a slash at the end makes no difference: %s',
+  async (path) => {
+    const reply = await buyer.call('GET', path);
+    expect(reply.status).toBe(200);
+    expect(reply.body).toEqual((await buyer.call('GET', path.slice(0, -1))).body);
+  },
+);
+
+describe('operations', () => {
+  const get = (path: string) => fetch(`${system.url}${path}`);
+
+  test('/livez answers 200', async () => expect((await get('/livez')).status).toBe(200));
+
+  test('/readyz names each dependency and its state', async () => {
+    const reply = await get('/readyz');
+    expect(reply.status).toBe(200);
+    expect(await reply.json()).toEqual({
+      status: 'ready',
+      dependencies: {
+        postgres: { state: 'up', needed: true },
+        redis: { state: 'up', needed: false },
+        temporal: { state: 'up', needed: true },
+      },
+    });
+  });
+
+  test('/metrics is Prometheus text that counts requests', async () => {
+    await get('/api/v1/events');
+    const reply = await get('/metrics');
+    expect(reply.headers.get('content-type')).toMatch(/^text\/plain/);
+    expect(await reply.text()).toMatch(/^http_request_duration_seconds_count\{.*route="\/api\/v1\/events".*\} \d+$/m);
+  });
+
+  test('/openapi.json describes every call of the contract as OpenAPI 3.1', async () => {
+    expect(await (await get('/openapi.json')).json()).toMatchObject({
+      openapi: expect.stringMatching(/^3\.1\./),
+      paths: {
+        '/api/v1/events': { get: { responses: { 200: {}, 400: {} } } },
+        '/api/v1/events/{event_id}': { get: { responses: { 200: {}, 404: {} } } },
+        '/api/v1/events/{event_id}/seats': { get: { responses: { 200: {}, 304: {}, 400: {}, 404: {} } } },
+        '/api/v1/events/{event_id}/seats/stream': { get: { responses: { 200: {}, 404: {} } } },
+        '/api/v1/reservations': { post: { responses: { 201: {}, 400: {}, 404: {}, 409: {}, 422: {}, 503: {} } } },
+        '/api/v1/reservations/{reservation_id}': {
+          get: { responses: { 200: {}, 404: {} } },
+          delete: { responses: { 200: {}, 404: {}, 409: {}, 410: {} } },
+        },
+        '/api/v1/bookings': { post: { responses: { 201: {}, 202: {}, 402: {}, 404: {}, 409: {}, 410: {} } } },
+        '/api/v1/bookings/{booking_id}': { get: { responses: { 200: {}, 404: {} } } },
+      },
+    });
+  });
+
+  test('/docs is a page', async () => {
+    const reply = await get('/docs');
+    expect(reply.status).toBe(200);
+    expect(reply.headers.get('content-type')).toMatch(/^text\/html/);
+  });
+});
