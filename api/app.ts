@@ -1,20 +1,17 @@
 import { randomUUID } from 'node:crypto';
-import type { Socket } from 'node:net';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
 import addFormats from 'ajv-formats';
-import fastify, {
-  LogController,
-  type FastifyError,
-  type FastifyReply,
-  type FastifyRequest,
-  type FastifySchemaCompiler,
-} from 'fastify';
+import fastify, { LogController, type FastifySchemaCompiler } from 'fastify';
 import { Histogram, Registry, collectDefaultMetrics } from 'prom-client';
+import { createAuthentication, guardRoutes } from './auth.ts';
+import { answerMalformed, sendProblem } from './failures.ts';
+import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
 import { instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
-import { PROBLEM_MEDIA_TYPE, Problem, unavailable, type ProblemCode } from './problems.ts';
-import { OutcomeUnknown } from './reservation-workflows.ts';
+import { createRateLimits } from './limits.ts';
+import { Problem } from './problems.ts';
+import { listOf } from '../runtime/config.ts';
 import { bookingRoutes } from './routes/bookings.ts';
 import { eventRoutes } from './routes/events.ts';
 import { operationRoutes } from './routes/operations.ts';
@@ -27,14 +24,22 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 const REQUEST_ID_HEADER = 'x-request-id';
 const REQUEST_ID = /^[!-~]{1,128}$/;
 
+/** A client that trickles its request: headers and body, and how long past these it may go unnoticed. */
+const HEADERS_TIMEOUT_MS = 8_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+const TIMEOUT_CHECK_MS = 1_000;
+/** More than there may be viewers of the live maps. */
+const MAX_CONNECTIONS = 25_000;
+
 /** Builds the API; never listens. */
 export async function buildApp(deps: ApiDependencies): Promise<Api> {
   const app: Api = fastify({
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
-    requestTimeout: 15_000,
+    requestTimeout: REQUEST_TIMEOUT_MS,
     keepAliveTimeout: 72_000,
+    trustProxy: trustedProxies(deps.config.TRUST_PROXY),
     genReqId: ({ headers }) => {
       const given = headers[REQUEST_ID_HEADER];
       return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
@@ -43,9 +48,15 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     frameworkErrors: (error, request, reply) =>
       void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
     clientErrorHandler: answerMalformed,
-    http: { requireHostHeader: false },
+    http: {
+      requireHostHeader: false,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      requestTimeout: REQUEST_TIMEOUT_MS,
+      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
+    },
     routerOptions: { ignoreTrailingSlash: true },
   });
+  app.server.maxConnections = MAX_CONNECTIONS;
   app.removeContentTypeParser('text/plain');
 
   app.setValidatorCompiler(createValidatorCompiler());
@@ -55,10 +66,16 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
   });
   app.addHook('onRequest', (request, reply, done) => {
-    reply.header(REQUEST_ID_HEADER, request.id);
+    reply.headers({ ...EVERY_ANSWER, [REQUEST_ID_HEADER]: request.id });
     const hasHost = request.headers.host !== undefined;
     done(hasHost ? undefined : new Problem('INVALID_REQUEST', 'The Host header is missing.'));
   });
+  await allowOrigins(app, listOf(deps.config.CORS_ORIGINS));
+  const authenticate = createAuthentication(deps.config, deps.log);
+  const limits = await createRateLimits(app, deps.config);
+  app.addHook('onRequest', limits.ofAddress);
+  guardRoutes(app, authenticate);
+  app.addHook('onRequest', limits.ofUser);
   const refuseOtherMethods = collectMethods(app);
 
   const metrics = measureRequests(app);
@@ -66,10 +83,11 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     openapi: {
       openapi: '3.1.0',
       info: { title: 'Holdfast', version: '1', description: 'Hold, pay for and release seats.' },
+      ...(authenticate && { components: { securitySchemes: { bearer: BEARER } } }),
     },
   });
-  await app.register(scalar, { routePrefix: '/docs' });
-  app.get('/openapi.json', { schema: { hide: true } }, async () => app.swagger());
+  await app.register(docsRoutes);
+  app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => app.swagger());
   await operationRoutes(app, { ...deps, metrics });
   await app.register(
     async (api: Api) => {
@@ -86,6 +104,30 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   return app;
 }
 
+const BEARER = {
+  type: 'http',
+  scheme: 'bearer',
+  bearerFormat: 'JWT',
+  description: 'The buyer is the `sub`; operators have `operator` among their `roles`.',
+} as const;
+
+/** Who may say, in X-Forwarded-For, whose request it passes on: the last so many hops, or these addresses. */
+function trustedProxies(setting: string | undefined) {
+  if (setting === undefined) return false;
+  return /^\d+$/.test(setting) ? (_address: string, hop: number) => hop < Number(setting) : listOf(setting);
+}
+
+/** A page for people, so with a policy and a life of its own. */
+async function docsRoutes(docs: Api): Promise<void> {
+  docs.addHook('onRoute', (route) => {
+    route.config = { ...route.config, access: 'public' };
+  });
+  docs.addHook('onRequest', async (_request, reply) => {
+    reply.headers({ 'content-security-policy': DOCS_POLICY, 'cache-control': 'no-cache' });
+  });
+  await docs.register(scalar, { routePrefix: '/docs' });
+}
+
 /** Remembers which methods each path takes; what it returns lets the paths refuse all others, with `Allow`. */
 function collectMethods(app: Api): () => void {
   const methodsOf = new Map<string, string[]>();
@@ -99,7 +141,7 @@ function collectMethods(app: Api): () => void {
       const refuse = async () => {
         throw new Problem('METHOD_NOT_ALLOWED', `Allowed here: ${allow}.`, {}, { allow });
       };
-      app.route({ method, url, schema: { hide: true }, handler: refuse });
+      app.route({ method, url, config: { access: 'public' }, schema: { hide: true }, handler: refuse });
     }
   };
 }
@@ -139,75 +181,4 @@ function measureRequests(app: Api): Registry {
     done();
   });
   return metrics;
-}
-
-/** Every failure becomes a problem here; what is not foreseen is logged, and nothing of it is told. */
-function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  const problem = toProblem(error);
-  if (problem.status >= 500) request.log.error({ err: error, code: problem.code }, 'a request failed');
-  return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
-}
-
-/** Fastify's own refusals, by its error codes. */
-const BY_FASTIFY_CODE: Record<string, ProblemCode> = {
-  FST_ERR_CTP_BODY_TOO_LARGE: 'BODY_TOO_LARGE',
-  FST_ERR_CTP_INVALID_MEDIA_TYPE: 'UNSUPPORTED_MEDIA_TYPE',
-};
-
-function toProblem(error: unknown): Problem {
-  if (error instanceof Problem) return error;
-  if (error instanceof OutcomeUnknown) {
-    return unavailable('What became of the request is not known yet. Retry with the same Idempotency-Key.');
-  }
-  if (isAway(error)) return unavailable('A service behind the API is away. Retry with the same Idempotency-Key.');
-  if (!isFastifyError(error)) return new Problem('INTERNAL_ERROR', 'The failure was logged.');
-  if (error.validation) return invalid(error);
-  if (error.statusCode === undefined || error.statusCode >= 500) {
-    return new Problem('INTERNAL_ERROR', 'The failure was logged.');
-  }
-  return new Problem(BY_FASTIFY_CODE[error.code] ?? 'INVALID_REQUEST', error.message);
-}
-
-const isFastifyError = (error: unknown): error is FastifyError => error instanceof Error && 'statusCode' in error;
-
-function invalid({ validation, validationContext, message }: FastifyError): Problem {
-  const errors = (validation ?? []).map(({ instancePath, params, message: detail }) => {
-    const name = params['missingProperty'] ?? params['additionalProperty'];
-    const path = [...instancePath.split('/').slice(1), ...(typeof name === 'string' ? [name] : [])].join('.');
-    return { path: path || (validationContext ?? 'body'), detail: detail ?? 'is not valid' };
-  });
-  return new Problem('INVALID_REQUEST', message, { errors });
-}
-
-/** PostgreSQL that cannot be reached, does not answer in time or is shutting down. */
-function isAway(error: unknown): boolean {
-  if (!(error instanceof Error)) return false;
-  const code = 'code' in error ? String(error.code) : '';
-  return /^(ECONN|EPIPE|ETIMEDOUT|EHOSTUNREACH|57|08|53)/.test(code) || PG_AWAY.has(error.message);
-}
-
-/** The driver gives these no code. */
-const PG_AWAY = new Set([
-  'timeout exceeded when trying to connect',
-  'Connection terminated unexpectedly',
-  'Connection terminated due to connection timeout',
-  'Query read timeout',
-  'Client has encountered a connection error and is not queryable',
-]);
-
-/** A request that is not HTTP: answered on the bare socket, in the same form. */
-function answerMalformed(error: Error & { code?: string }, socket: Socket): void {
-  if (error.code === 'ECONNRESET' || !socket.writable) return void socket.destroy();
-  const code: ProblemCode =
-    error.code === 'HPE_HEADER_OVERFLOW'
-      ? 'HEADERS_TOO_LARGE'
-      : error.code === 'ERR_HTTP_REQUEST_TIMEOUT'
-        ? 'REQUEST_TIMEOUT'
-        : 'INVALID_REQUEST';
-  const problem = new Problem(code, 'The request could not be read as HTTP.');
-  const body = JSON.stringify(problem.toBody('/'));
-  socket.end(
-    `HTTP/1.1 ${problem.status} ${problem.title}\r\nContent-Type: ${PROBLEM_MEDIA_TYPE}\r\n` +
-      `X-Request-Id: ${randomUUID()}\r\nConnection: close\r\nContent-Length: ${Buffer.byteLength(body)}\r\n\r\n${body}`,
-  );
 }

@@ -6,7 +6,7 @@ import type { Pool } from 'pg';
 import type { Redis } from 'ioredis';
 import type { SeatLocks } from '../activities/seat-locks.ts';
 import { Id } from '../domain/model.ts';
-import type { Config } from '../runtime/config.ts';
+import type { Settings } from '../runtime/config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Admission } from './admission.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
@@ -19,7 +19,7 @@ import type { SeatStream } from './seat-stream.ts';
 
 /** What the routes work with. */
 export interface ApiDependencies {
-  config: Pick<Config, 'HOLD_SECONDS' | 'PAYMENT_GATEWAY'>;
+  config: Omit<Settings, 'DATA_DIR'>;
   log: Logger;
   database: Pool;
   redis: Redis;

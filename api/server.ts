@@ -4,6 +4,7 @@ import { NativeConnection } from '@temporalio/worker';
 import { createSeatActivities } from '../activities/index.ts';
 import { createSeatLocks } from '../activities/seat-locks.ts';
 import { prepareDatabase } from '../db/prepare.ts';
+import { requireKeyOrLoopback } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { runProcess } from '../runtime/process.ts';
 import { createReservationWorker } from '../worker/create-worker.ts';
@@ -20,6 +21,7 @@ import { createSeatMaps } from './seat-maps.ts';
 import { createSeatStream } from './seat-stream.ts';
 
 await runProcess('api', async (config, log) => {
+  requireKeyOrLoopback(config);
   installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
   const database = connectPostgres(config.DATABASE_URL, 20, log);

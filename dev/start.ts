@@ -2,7 +2,7 @@
 import { on, once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { prepareDatabase } from '../db/prepare.ts';
-import { readSettings, type Settings } from '../runtime/config.ts';
+import { readSettings, requireKeyOrLoopback, type Settings } from '../runtime/config.ts';
 import { DataDir } from './data-dir.ts';
 import { freePort, listenProblem } from './ports.ts';
 import { startServices, type Services, type ServicesOptions } from './services.ts';
@@ -26,6 +26,7 @@ const log = (line: string) => console.error(line);
 
 async function start(): Promise<void> {
   const settings = readSettings(process.env);
+  requireKeyOrLoopback(settings);
   const dataDir = await DataDir.claim(settings.DATA_DIR, log);
   started.push({ stop: () => dataDir.release() });
   const port = await apiPort(settings);

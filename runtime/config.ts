@@ -1,5 +1,6 @@
 /** The one reader of the environment. A wrong value stops the start with one line that says how to mend it. */
 import { readFileSync } from 'node:fs';
+import { BlockList, isIP } from 'node:net';
 import { join } from 'node:path';
 import { Type, type Static } from 'typebox';
 import { Value } from 'typebox/value';
@@ -11,6 +12,43 @@ export class ConfigError extends Error {
 
 const port = (otherwise: number) => Type.Integer({ minimum: 0, maximum: 65_535, default: otherwise });
 const url = (scheme: string) => Type.Refine(Type.String({ pattern: `^${scheme}://.+` }), (it) => URL.canParse(it));
+const refined = (isRight: (text: string) => boolean) => Type.Optional(Type.Refine(Type.String(), isRight));
+
+const loopback = new BlockList();
+loopback.addSubnet('127.0.0.0', 8);
+loopback.addAddress('::1', 'ipv6');
+loopback.addSubnet('::ffff:127.0.0.0', 104, 'ipv6');
+
+/** Whether only this machine can be behind an address; a name is one where it is `localhost`. */
+export function isLoopback(address: string): boolean {
+  const version = isIP(address);
+  return version === 0 ? address === 'localhost' : loopback.check(address, version === 6 ? 'ipv6' : 'ipv4');
+}
+
+/** Keys are fetched in the clear from this machine alone. */
+function isKeyServer(text: string): boolean {
+  if (!URL.canParse(text)) return false;
+  const { protocol, hostname } = new URL(text);
+  return protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname.replace(/^\[(.*)\]$/, '$1')));
+}
+
+/** The entries of a list with commas. */
+export const listOf = (text: string | undefined) =>
+  (text ?? '')
+    .split(',')
+    .map((entry) => entry.trim())
+    .filter(Boolean);
+
+const isOrigin = (text: string) => /^https?:/.test(text) && URL.canParse(text) && new URL(text).origin === text;
+
+/** An address, or a range of them as `10.0.0.0/8`. */
+function isAddressRange(text: string): boolean {
+  const [address = '', bits, ...more] = text.split('/');
+  const most = { 0: -1, 4: 32, 6: 128 }[isIP(address)] ?? -1;
+  return more.length === 0 && most > 0 && (bits === undefined || (/^\d{1,3}$/.test(bits) && Number(bits) <= most));
+}
+
+const isTrustedProxy = (text: string) => /^\d{1,2}$/.test(text) || listOf(text).every(isAddressRange);
 
 const Environment = Type.Object({
   PORT: port(3000),
@@ -26,6 +64,14 @@ const Environment = Type.Object({
   SEED_EVENTS: Type.Enum(['auto', 'on', 'true', '1', 'off', 'false', '0'], { default: 'auto' }),
   SMTP_URL: Type.Optional(url('smtps?')),
   MAIL_FROM: Type.String({ minLength: 3, default: 'Box office <box-office@localhost>' }),
+  JWT_SECRET: refined((text) => Buffer.byteLength(text) >= 32),
+  JWKS_URL: refined(isKeyServer),
+  JWT_ISSUER: Type.Optional(Type.String()),
+  JWT_AUDIENCE: Type.Optional(Type.String()),
+  RATE_LIMIT_USER: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 20 }),
+  RATE_LIMIT_ADDRESS: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 2_000 }),
+  TRUST_PROXY: refined(isTrustedProxy),
+  CORS_ORIGINS: refined((text) => listOf(text).every(isOrigin)),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], { default: 'info' }),
 });
 
@@ -50,6 +96,12 @@ const HINTS: Partial<Record<keyof Settings, string>> = {
   PAYMENT_GATEWAY: 'sandbox',
   SEED_EVENTS: 'auto, on or off',
   SMTP_URL: 'a URL such as smtp://host:25',
+  JWT_SECRET: 'a secret of at least 32 bytes, for example from `openssl rand -hex 32`',
+  JWKS_URL: 'an https URL of a JSON Web Key Set (http on this machine alone)',
+  RATE_LIMIT_USER: 'a whole number from 1 to 1000000',
+  RATE_LIMIT_ADDRESS: 'a whole number from 1 to 1000000',
+  TRUST_PROXY: 'the number of proxies in front of the API, or their addresses such as 10.0.0.0/8,192.0.2.1',
+  CORS_ORIGINS: 'origins such as https://shop.example,https://app.example',
   LOG_LEVEL: 'trace, debug, info, warn, error or silent',
 };
 
@@ -66,6 +118,21 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
   const name = Value.Errors(Environment, settings)[0]?.instancePath.slice(1) ?? '';
   const hint = Object.entries(HINTS).find(([setting]) => setting === name)?.[1] ?? 'a non-empty value';
   throw new ConfigError(`${name} is wrong: set it to ${hint}`);
+}
+
+/**
+ * Whoever can reach the API must be asked who they are, unless that is this machine alone.
+ * @throws ConfigError where no key is set and HOST is no loopback address, or where two keys are set
+ */
+export function requireKeyOrLoopback({ HOST, JWT_SECRET, JWKS_URL }: Settings): void {
+  if (JWT_SECRET !== undefined && JWKS_URL !== undefined) {
+    throw new ConfigError('JWT_SECRET and JWKS_URL are both set: keep the one whose tokens are to be taken');
+  }
+  if (JWT_SECRET === undefined && JWKS_URL === undefined && !isLoopback(HOST)) {
+    throw new ConfigError(
+      `HOST is ${HOST} and nobody would be asked who they are: set JWT_SECRET or JWKS_URL, or HOST=127.0.0.1`,
+    );
+  }
 }
 
 /** Only digits make a number: `1.5` and `0x10` are mistakes that a lenient conversion would hide. */

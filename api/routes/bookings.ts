@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { Type, type Static } from 'typebox';
 import { Booking, Id, type Reservation } from '../../domain/model.ts';
 import type { PaymentOutcome } from '../../workflows/messages.ts';
+import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
 import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDependencies } from '../http.ts';
 import type { Answer } from '../idempotency.ts';
 import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';
@@ -13,6 +14,14 @@ const BookingBody = Type.Object(
   { additionalProperties: false },
 );
 type BookingBody = Static<typeof BookingBody>;
+
+interface BookingRequest {
+  body: BookingBody;
+  key: string | undefined;
+  /** Seconds. */
+  wait: number | undefined;
+  caller: Caller;
+}
 
 const MAX_WAIT_SECONDS = 30;
 
@@ -50,9 +59,11 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
     return bookingAnswer(200, booking);
   }
 
-  async function createBooking(body: BookingBody, key: string | undefined, wait: number | undefined): Promise<Answer> {
+  async function createBooking({ body, key, wait, caller }: BookingRequest): Promise<Answer> {
     const { reservation_id, payment_token } = body;
-    const reservation = await requireReservation(queries, reservation_id);
+    const reservation = await requireReservation(queries, reservation_id, caller);
+    if (!isUser(caller, reservation.user_id))
+      throw new Problem('USER_MISMATCH', 'Only its buyer pays for a reservation.');
     if (reservation.status !== 'HELD') return answerEnded(reservation);
 
     const failedBefore = (await queries.getBookings(reservation_id)).filter(({ status }) => status === 'FAILED').length;
@@ -60,7 +71,7 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
       const payment = await workflows.pay(reservation_id, payment_token, paymentId(key, payment_token, failedBefore));
       const outcome = await workflows.settled(payment, (wait ?? 0) * 1_000);
       if (outcome?.status === 'FAILED') throw failureProblem(outcome);
-      if (outcome?.status === 'TOO_LATE') return answerEnded(await requireReservation(queries, reservation_id));
+      if (outcome?.status === 'TOO_LATE') return answerEnded(await requireReservation(queries, reservation_id, caller));
       const [booking] = await queries.getBookings(reservation_id);
       if (!booking) throw unavailable('The payment was accepted, but is not recorded yet. Retry.');
       const applied: Record<string, string> = wait === undefined ? {} : { 'preference-applied': `wait=${wait}` };
@@ -68,7 +79,7 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
       const { failure: _, ...accepted } = booking;
       return bookingAnswer(202, { ...accepted, status: 'PENDING' }, applied);
     } catch (error) {
-      if (error instanceof NotRunning) return answerEnded(await requireReservation(queries, reservation_id));
+      if (error instanceof NotRunning) return answerEnded(await requireReservation(queries, reservation_id, caller));
       throw refusalProblem(error);
     }
   }
@@ -76,6 +87,7 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
   api.post(
     '/bookings',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: 'Pay for a reservation',
         description: 'With `Prefer: wait=N` the answer comes when the payment is settled, or after N seconds.',
@@ -90,11 +102,11 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
         },
       },
     },
-    async ({ body, headers }, reply) => {
+    async ({ body, headers, caller }, reply) => {
       const key = headers['idempotency-key'];
       const answer = await answerOnce(
-        { scope: 'POST /bookings', key, body },
-        () => createBooking(body, key, waitSeconds(headers.prefer)),
+        { scope: scopeOf(caller, 'POST /bookings'), key, body },
+        () => createBooking({ body, key, wait: waitSeconds(headers.prefer), caller }),
         (problem) => problemAnswer(problem, '/api/v1/bookings'),
       );
       return sendAnswer(reply, answer);
@@ -104,6 +116,7 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
   api.get(
     '/bookings/:booking_id',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: 'A booking',
         tags: ['bookings'],
@@ -111,9 +124,11 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
         response: { 200: Booking, ...refusals(400, 404, 503) },
       },
     },
-    async ({ params: { booking_id } }) => {
+    async ({ params: { booking_id }, caller }) => {
       const booking = await queries.getBooking(booking_id);
-      if (!booking) throw new Problem('BOOKING_NOT_FOUND', `There is no booking ${booking_id}.`);
+      if (!booking || !maySee(caller, booking.user_id)) {
+        throw new Problem('BOOKING_NOT_FOUND', `There is no booking ${booking_id}.`);
+      }
       return booking;
     },
   );

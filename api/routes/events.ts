@@ -39,6 +39,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
   api.get(
     '/events',
     {
+      config: { access: 'public' },
       schema: {
         summary: 'Events by date',
         tags: ['events'],
@@ -65,6 +66,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
   api.get(
     '/events/:event_id',
     {
+      config: { access: 'public' },
       schema: {
         summary: 'One event',
         tags: ['events'],

@@ -27,13 +27,16 @@ export async function operationRoutes(
   api: Api,
   { queries, redis, workflows, metrics }: ApiDependencies & { metrics: Registry },
 ): Promise<void> {
-  api.get('/livez', { schema: { summary: 'The process lives', tags: ['operations'] } }, async () => ({
-    status: 'live',
-  }));
+  api.get(
+    '/livez',
+    { config: { access: 'public' }, schema: { summary: 'The process lives', tags: ['operations'] } },
+    async () => ({ status: 'live' }),
+  );
 
   api.get(
     '/readyz',
     {
+      config: { access: 'public' },
       schema: {
         summary: 'Each dependency and its state',
         tags: ['operations'],
@@ -59,7 +62,7 @@ export async function operationRoutes(
     },
   );
 
-  api.get('/metrics', { schema: { hide: true } }, async (_request, reply) =>
+  api.get('/metrics', { config: { access: 'operator' }, schema: { hide: true } }, async (_request, reply) =>
     reply.type(metrics.contentType).send(await metrics.metrics()),
   );
 }

@@ -3,6 +3,7 @@ import { Type, type Static } from 'typebox';
 import type { Hold } from '../../activities/seat-holds.ts';
 import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
 import type { Reserved } from '../../workflows/messages.ts';
+import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
 import {
   IdempotencyHeaders,
   problemAnswer,
@@ -55,10 +56,15 @@ function heldAnswer(reservation_id: string, body: ReservationBody, hold: Hold): 
   return { status: 201, headers: { location: locationOf(reservation_id) }, body: reservation };
 }
 
-/** @throws Problem RESERVATION_NOT_FOUND */
-export async function requireReservation(queries: ApiDependencies['queries'], id: string): Promise<Reservation> {
+/** @throws Problem RESERVATION_NOT_FOUND, also where it is another buyer's */
+export async function requireReservation(
+  queries: ApiDependencies['queries'],
+  id: string,
+  caller: Caller,
+): Promise<Reservation> {
   const reservation = await queries.getReservation(id);
-  if (!reservation) throw new Problem('RESERVATION_NOT_FOUND', `There is no reservation ${id}.`);
+  if (!reservation || !maySee(caller, reservation.user_id))
+    throw new Problem('RESERVATION_NOT_FOUND', `There is no reservation ${id}.`);
   return reservation;
 }
 
@@ -122,6 +128,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   api.post(
     '/reservations',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: 'Hold seats: all of them, or none',
         tags: ['reservations'],
@@ -130,10 +137,11 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         response: { 201: Reservation, ...refusals(400, 404, 409, 413, 415, 422, 503) },
       },
     },
-    async ({ body, headers }, reply) => {
+    async ({ body, headers, caller }, reply) => {
+      if (!isUser(caller, body.user_id)) throw new Problem('USER_MISMATCH', 'user_id must be the sub of the token.');
       const key = headers['idempotency-key'];
       const answer = await answerOnce(
-        { scope: 'POST /reservations', key, body },
+        { scope: scopeOf(caller, 'POST /reservations'), key, body },
         () => createReservation(body, key),
         (problem) => problemAnswer(problem, '/api/v1/reservations'),
       );
@@ -144,6 +152,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   api.get(
     '/reservations/:reservation_id',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: 'A reservation, in every state',
         tags: ['reservations'],
@@ -151,12 +160,13 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         response: { 200: Reservation, ...refusals(400, 404, 503) },
       },
     },
-    async ({ params }) => requireReservation(queries, params.reservation_id),
+    async ({ params, caller }) => requireReservation(queries, params.reservation_id, caller),
   );
 
   api.delete(
     '/reservations/:reservation_id',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: 'Give the seats back early',
         tags: ['reservations'],
@@ -164,14 +174,14 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         response: { 200: Reservation, ...refusals(400, 404, 409, 410, 503) },
       },
     },
-    async ({ params: { reservation_id } }) => {
-      const before = await requireReservation(queries, reservation_id);
+    async ({ params: { reservation_id }, caller }) => {
+      const before = await requireReservation(queries, reservation_id, caller);
       if (before.status === 'HELD') {
         await workflows.release(reservation_id).catch((error: unknown) => {
           if (!(error instanceof NotRunning)) throw refusalProblem(error);
         });
       }
-      const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id) : before;
+      const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id, caller) : before;
       if (after.status !== 'RELEASED') throw endedProblem(after);
       return after;
     },

@@ -3,19 +3,24 @@ import { listSandboxCharges } from '../../activities/sandbox-gateway.ts';
 import { Charge, Id } from '../../domain/model.ts';
 import type { Api, ApiDependencies } from '../http.ts';
 import { refusals } from '../problems.ts';
+import { requireReservation } from './reservations.ts';
 
 /** Only with the sandbox gateway: what it charged, to compare with what was booked. */
-export async function sandboxRoutes(api: Api, { database }: ApiDependencies): Promise<void> {
+export async function sandboxRoutes(api: Api, { database, queries }: ApiDependencies): Promise<void> {
   api.get(
     '/sandbox/charges',
     {
+      config: { access: 'buyer' },
       schema: {
         summary: "The sandbox gateway's charges of a reservation",
         tags: ['sandbox'],
         querystring: Type.Object({ reservation_id: Id }, { additionalProperties: false }),
-        response: { 200: Type.Object({ charges: Type.Array(Charge) }), ...refusals(400, 503) },
+        response: { 200: Type.Object({ charges: Type.Array(Charge) }), ...refusals(400, 404, 503) },
       },
     },
-    async ({ query }) => ({ charges: await listSandboxCharges(database, query.reservation_id) }),
+    async ({ query: { reservation_id }, caller }) => {
+      if (!caller.isOperator) await requireReservation(queries, reservation_id, caller);
+      return { charges: await listSandboxCharges(database, reservation_id) };
+    },
   );
 }

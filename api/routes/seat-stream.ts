@@ -115,6 +115,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
   api.get(
     '/events/:event_id/seats/stream',
     {
+      config: { access: 'public' },
       exposeHeadRoute: false,
       schema: {
         summary: 'Seat changes as they happen (server-sent events)',
@@ -129,17 +130,17 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
         },
       },
     },
-    async ({ params, query, headers, id }, reply) => {
+    async ({ params, query, headers }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
       const show = requireShow(entry, query.show_time);
       if (viewers.size >= MAX_VIEWERS) throw unavailable('Too many viewers: read the map instead.');
       reply.hijack();
       const response = reply.raw;
+      for (const [name, value] of Object.entries(reply.getHeaders())) response.setHeader(name, value ?? '');
       response.writeHead(200, {
         'content-type': 'text/event-stream; charset=utf-8',
         'cache-control': 'no-store',
         'x-accel-buffering': 'no',
-        'x-request-id': id,
       });
       response.write('retry: 1000\n\n');
       viewers.add(response);

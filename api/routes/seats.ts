@@ -81,6 +81,7 @@ export async function seatRoutes(api: Api, { catalog, seatMaps }: ApiDependencie
   api.get(
     '/events/:event_id/seats',
     {
+      config: { access: 'public' },
       schema: {
         summary: 'The seat map',
         tags: ['seats'],
@@ -109,6 +110,7 @@ export async function seatRoutes(api: Api, { catalog, seatMaps }: ApiDependencie
   api.get(
     '/events/:event_id/seats/layouts/:layout_id',
     {
+      config: { access: 'public' },
       schema: {
         summary: 'The seats without their statuses: the same for ever under this URL',
         tags: ['seats'],

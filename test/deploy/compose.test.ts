@@ -61,6 +61,15 @@ test.each(['api', 'worker', 'migrate'])('%s is told where everything is', (name)
   });
 });
 
+test('the API alone has the key of the tokens, and believes the edge whose request it passes on', () => {
+  const withKey = services.filter(([, { environment }]) => environment?.JWT_SECRET !== undefined);
+  expect(withKey.map(([name]) => name)).toEqual(['api']);
+  expect(service('api').environment).toMatchObject({ TRUST_PROXY: '1' });
+  expect(service('api').ports).toBeUndefined();
+  const edge = readFileSync(path.join(root, 'deploy/nginx.conf'), 'utf8');
+  expect(edge.match(/X-Forwarded-For .*/g)).toEqual(['X-Forwarded-For $remote_addr;']);
+});
+
 test('locks are never evicted and survive a restart', () => {
   expect(service('redis-locks').command).toContain('--maxmemory-policy noeviction');
   expect(service('redis-locks').command).toContain('--appendonly yes --appendfsync everysec');
@@ -98,12 +107,14 @@ test('ports are open to this machine only', () => {
 test('no password is in the file, and .env.example names each that is asked for', () => {
   const example = readFileSync(path.join(root, '.env.example'), 'utf8');
   const required = new Set([...text.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name));
-  expect(required).toEqual(new Set(['HOLDFAST_DB_PASSWORD', 'POSTGRES_PASSWORD', 'TEMPORAL_DB_PASSWORD']));
+  expect(required).toEqual(
+    new Set(['HOLDFAST_DB_PASSWORD', 'JWT_SECRET', 'POSTGRES_PASSWORD', 'TEMPORAL_DB_PASSWORD']),
+  );
   for (const name of required) expect(example).toMatch(new RegExp(`^${name}=$`, 'm'));
 
   const secrets = services
     .flatMap(([, { environment = {} }]) => Object.entries(environment))
-    .filter(([key]) => /PASSWORD|PWD|DATABASE_URL/.test(key));
+    .filter(([key]) => /PASSWORD|PWD|SECRET|DATABASE_URL/.test(key));
   for (const [key, value] of secrets) expect(value, key).toMatch(/\$\{\w+:\?/);
 });
 

@@ -22,13 +22,18 @@ export interface ProblemBody {
 /** How the API writes a time. */
 export const UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;
 
-/** @param base the API's URL, without the base path */
-export function buyerAt(base: string) {
+/**
+ * @param base the API's URL, without the base path
+ * @param token who the buyer is; none where the API asks nobody
+ */
+export function buyerAt(base: string, token?: string) {
+  const authorization: Record<string, string> = token === undefined ? {} : { authorization: `Bearer ${token}` };
+
   /** The body is taken to be what the caller names: tests assert on it. */
   async function call<Body>(method: string, path: string, body?: unknown, headers: Record<string, string> = {}) {
     const response = await fetch(`${base}/api/v1${path}`, {
       method,
-      headers: { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
+      headers: { ...authorization, ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...headers },
       ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
       signal: AbortSignal.timeout(40_000),
     });

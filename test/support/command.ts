@@ -20,6 +20,14 @@ const NOTHING_SET = {
   DATA_DIR: '',
   SEED_EVENTS: '',
   SMTP_URL: '',
+  JWT_SECRET: '',
+  JWKS_URL: '',
+  JWT_ISSUER: '',
+  JWT_AUDIENCE: '',
+  RATE_LIMIT_USER: '',
+  RATE_LIMIT_ADDRESS: '',
+  TRUST_PROXY: '',
+  CORS_ORIGINS: '',
 };
 
 export type Command = ReturnType<typeof npm>;

@@ -14,6 +14,7 @@ import { createQueries } from '../../api/queries.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
+import { readSettings, type Settings } from '../../runtime/config.ts';
 import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
@@ -51,7 +52,12 @@ export async function startWorkers(
 }
 
 /** The API of `stores`, with its own reservation worker, listening on a free port. */
-export async function startApi(stores: Stores, holdSeconds: number, admission = new Admission()) {
+export async function startApi(
+  stores: Stores,
+  holdSeconds: number,
+  admission = new Admission(),
+  settings: Partial<Settings> = {},
+) {
   const { database, redis, redisUrl, namespace } = stores;
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
   const client = new Client({ connection, namespace });
@@ -69,7 +75,7 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
   const workflows = createReservationWorkflows(client, outcomes);
   await workflows.warmUp();
   const app = await buildApp({
-    config: { HOLD_SECONDS: holdSeconds, PAYMENT_GATEWAY: 'sandbox' },
+    config: { ...readSettings({}), HOLD_SECONDS: holdSeconds, ...settings },
     log,
     database,
     redis,
@@ -96,11 +102,21 @@ export async function startApi(stores: Stores, holdSeconds: number, admission = 
   };
 }
 
+interface SystemOptions {
+  holdSeconds?: number;
+  admission?: Admission;
+  settings?: Partial<Settings>;
+}
+
 /** Workers and API together. @param holdSeconds how long a hold lasts in it */
-export async function startSystem({ holdSeconds = 600, admission = new Admission() } = {}) {
+export async function startSystem({
+  holdSeconds = 600,
+  admission = new Admission(),
+  settings = {},
+}: SystemOptions = {}) {
   const stores = await openStores();
   const workers = await startWorkers(stores);
-  const api = await startApi(stores, holdSeconds, admission);
+  const api = await startApi(stores, holdSeconds, admission, settings);
   return {
     stores,
     url: api.url,
