@@ -14,7 +14,7 @@ const MOST = 256;
 const LONGEST_WAIT_MS = 2_000;
 const LONGEST_QUEUE = 512;
 /** A queue that was there this long and still grows is no burst; one that grows slowly has to be there twice as long. */
-const BURST_MS = 500;
+const BURST_MS = 300;
 const SPAN_MS = 100;
 const SPANS = 5;
 /** An overload is over when nobody had to be refused for this long. */

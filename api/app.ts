@@ -1,15 +1,17 @@
 import { randomUUID } from 'node:crypto';
+import { createServer, type IncomingMessage } from 'node:http';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
 import addFormats from 'ajv-formats';
 import fastify, { LogController, type FastifySchemaCompiler } from 'fastify';
-import { Histogram, Registry, collectDefaultMetrics } from 'prom-client';
 import { createAuthentication, guardRoutes } from './auth.ts';
 import { answerMalformed, sendProblem } from './failures.ts';
 import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
 import { instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
 import { createRateLimits } from './limits.ts';
+import { createMetrics } from './metrics.ts';
+import { MicroCache } from './micro-cache.ts';
 import { Problem } from './problems.ts';
 import { listOf } from '../runtime/config.ts';
 import { bookingRoutes } from './routes/bookings.ts';
@@ -24,36 +26,43 @@ const BODY_LIMIT_BYTES = 64 * 1024;
 const REQUEST_ID_HEADER = 'x-request-id';
 const REQUEST_ID = /^[!-~]{1,128}$/;
 
-/** A client that trickles its request: headers and body, and how long past these it may go unnoticed. */
-const HEADERS_TIMEOUT_MS = 8_000;
-const REQUEST_TIMEOUT_MS = 10_000;
-const TIMEOUT_CHECK_MS = 1_000;
+const SERVER_OPTIONS = {
+  keepAliveTimeout: 72_000,
+  requireHostHeader: false, // we tell it in our own words
+  // Of a client that trickles its request; looked at each second.
+  headersTimeout: 8_000,
+  requestTimeout: 10_000,
+  connectionsCheckingInterval: 1_000,
+};
 /** More than there may be viewers of the live maps. */
 const MAX_CONNECTIONS = 25_000;
 
+/** The client's own, where it has one that can be told. */
+function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): string {
+  const given = headers[REQUEST_ID_HEADER];
+  return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
+}
+
 /** Builds the API; never listens. */
 export async function buildApp(deps: ApiDependencies): Promise<Api> {
+  const metrics = createMetrics();
+  const microCache = new MicroCache();
+  const edges = {
+    headersOf: (request: IncomingMessage) => ({ [REQUEST_ID_HEADER]: requestIdOf(request) }),
+    sent: (status: number, seconds: number) =>
+      metrics.observe('GET', '/api/v1/events/:event_id/seats', status, seconds),
+  };
   const app: Api = fastify({
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
-    requestTimeout: REQUEST_TIMEOUT_MS,
-    keepAliveTimeout: 72_000,
+    serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, edges)),
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),
-    genReqId: ({ headers }) => {
-      const given = headers[REQUEST_ID_HEADER];
-      return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
-    },
+    genReqId: requestIdOf,
     // Of a URL that is no URL: comes before any hook.
     frameworkErrors: (error, request, reply) =>
       void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
     clientErrorHandler: answerMalformed,
-    http: {
-      requireHostHeader: false,
-      headersTimeout: HEADERS_TIMEOUT_MS,
-      requestTimeout: REQUEST_TIMEOUT_MS,
-      connectionsCheckingInterval: TIMEOUT_CHECK_MS,
-    },
     routerOptions: { ignoreTrailingSlash: true },
   });
   app.server.maxConnections = MAX_CONNECTIONS;
@@ -78,7 +87,10 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   app.addHook('onRequest', limits.ofUser);
   const refuseOtherMethods = collectMethods(app);
 
-  const metrics = measureRequests(app);
+  app.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
+    metrics.observe(method, routeOptions.url ?? 'none', statusCode, elapsedTime / 1_000);
+    done();
+  });
   await app.register(swagger, {
     openapi: {
       openapi: '3.1.0',
@@ -88,11 +100,11 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   });
   await app.register(docsRoutes);
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => app.swagger());
-  await operationRoutes(app, { ...deps, metrics });
+  await operationRoutes(app, { ...deps, metrics: metrics.registry });
   await app.register(
     async (api: Api) => {
       await eventRoutes(api, deps);
-      await seatRoutes(api, deps);
+      await seatRoutes(api, { ...deps, microCache });
       await seatStreamRoutes(api, deps);
       await reservationRoutes(api, deps);
       await bookingRoutes(api, deps);
@@ -159,26 +171,4 @@ function isTime(text: string): boolean {
   const time = /^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$/i.exec(text)?.[1];
   const date = new Date(`${time}Z`);
   return !Number.isNaN(date.getTime()) && date.toISOString().slice(0, 19) === time?.toUpperCase();
-}
-
-function measureRequests(app: Api): Registry {
-  const metrics = new Registry();
-  collectDefaultMetrics({ register: metrics });
-  const durations = new Histogram({
-    name: 'http_request_duration_seconds',
-    help: 'From the request to the last byte of its answer',
-    labelNames: ['method', 'route', 'status'],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5],
-    registers: [metrics],
-  });
-  const durationOf = new Map<string, { observe(seconds: number): void }>(); // one for each route and status
-  app.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
-    const route = routeOptions.url ?? 'none';
-    const key = `${method} ${route} ${statusCode}`;
-    const duration = durationOf.get(key) ?? durations.labels(method, route, String(statusCode));
-    durationOf.set(key, duration);
-    duration.observe(elapsedTime / 1_000);
-    done();
-  });
-  return metrics;
 }

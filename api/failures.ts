@@ -10,7 +10,10 @@ import { OutcomeUnknown } from './reservation-workflows.ts';
 /** Every failure becomes a problem here; what is not foreseen is logged, and nothing of it is told. */
 export function sendProblem(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const problem = toProblem(error);
-  if (problem.status >= 500) request.log.error({ err: error, code: problem.code }, 'a request failed');
+  // An overload is told by the metrics: a line for each of those who come again would add to it.
+  if (problem.status >= 500 && problem.code !== 'OVERLOADED') {
+    request.log.error({ err: error, code: problem.code }, 'a request failed');
+  }
   return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
 }
 

@@ -3,6 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { Type, type Static } from 'typebox';
 import { Id, Seat } from '../../domain/model.ts';
 import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
+import type { Answer, MicroCache } from '../micro-cache.ts';
 import { Problem, refusals } from '../problems.ts';
 import type { SeatLayout } from '../seat-layout.ts';
 import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } from '../seat-maps.ts';
@@ -39,44 +40,72 @@ const isMatch = (ifNoneMatch: string | undefined, etag: string) =>
   ifNoneMatch !== undefined &&
   ifNoneMatch.split(',').some((tag) => tag.trim() === '*' || tag.trim().replace(/^W\//, '') === etag);
 
-/** Sends a body that is compressed already; 304 where the client has it. */
-function sendEncoded(reply: FastifyReply, tag: string, bodies: Encoded): FastifyReply {
+interface Representation {
+  media_type: string;
+  tag: string;
+  bodies: Encoded;
+}
+
+/**
+ * Sends a body that is compressed already; 304 where the client has it.
+ * @param keep keeps the answer for others who ask the same
+ */
+function sendEncoded(
+  reply: FastifyReply,
+  { media_type, tag, bodies }: Representation,
+  keep: (answer: Answer) => void = () => undefined,
+): FastifyReply {
   const { headers } = reply.request;
   const encoding = negotiate(headers['accept-encoding']);
+  const body = bodies[encoding];
   const etag = `"${tag}-${encoding}"`;
   reply.headers({ etag, vary: 'Accept-Encoding' });
-  if (isMatch(headers['if-none-match'], etag)) return reply.code(304).send();
-  if (encoding !== 'identity') reply.header('content-encoding', encoding);
-  return reply.send(bodies[encoding]);
+  const bodyHeaders = {
+    'content-type': media_type,
+    ...(encoding === 'identity' ? {} : { 'content-encoding': encoding }),
+    'content-length': body.length,
+  };
+  keep({ etag, headers: reply.getHeaders(), bodyHeaders, body });
+  return isMatch(headers['if-none-match'], etag) ? reply.code(304).send() : reply.headers(bodyHeaders).send(body);
 }
 
 /**
  * A second in a shared cache, then stale while that cache asks again, and if we do not answer: never older than the
  * bound on a map's age. (RFC 5861)
  */
-function cacheControl(readAtMs: number): string {
-  const secondsLeft = Math.floor((readAtMs + SEAT_MAP_TTL_MS - Date.now()) / 1_000);
+function cacheControl(secondsLeft: number): string {
   const stale = Math.max(0, secondsLeft - 1);
   return `public, max-age=0, s-maxage=1, stale-while-revalidate=${stale}, stale-if-error=${stale}`;
 }
-
-function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, { format, show_time }: Static<typeof SeatsQuery>) {
-  reply.headers({ 'cache-control': cacheControl(map.read_at_ms), 'seat-stream-position': map.position });
-  if (format === 'full') return sendEncoded(reply.type(JSON_TYPE), map.tag, map.full);
-  const show = show_time === undefined ? '' : `?show_time=${encodeURIComponent(show_time)}`;
-  const layout = `/api/v1/events/${encodeURIComponent(eventId)}/seats/layouts/${map.layout.id}${show}`;
-  reply.header('link', `<${layout}>; rel="describedby"`);
-  return sendEncoded(reply.type(COMPACT_TYPE), `${map.tag}-compact`, map.compact);
+function layoutPath(eventId: string, layoutId: string, showTime: string | undefined): string {
+  const show = showTime === undefined ? '' : `?show_time=${encodeURIComponent(showTime)}`;
+  return `/api/v1/events/${encodeURIComponent(eventId)}/seats/layouts/${layoutId}${show}`;
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8';
 const COMPACT_TYPE = 'application/vnd.holdfast.seat-statuses';
 
-export async function seatRoutes(api: Api, { catalog, seatMaps }: ApiDependencies): Promise<void> {
+export async function seatRoutes(
+  api: Api,
+  { catalog, seatMaps, microCache }: ApiDependencies & { microCache: MicroCache },
+): Promise<void> {
   const layouts = new LRUCache<string, Encoded, SeatLayout>({
     max: MAX_LAYOUTS,
     fetchMethod: (_id, _before, { context: layout }) => encode(layout.json),
   });
+
+  function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, query: Static<typeof SeatsQuery>) {
+    const expiresAtMs = map.read_at_ms + SEAT_MAP_TTL_MS;
+    const secondsLeft = Math.floor((expiresAtMs - Date.now()) / 1_000);
+    const keep = (answer: Answer) => microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
+    reply.headers({ 'cache-control': cacheControl(secondsLeft), 'seat-stream-position': map.position });
+    if (query.format === 'full') {
+      return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, bodies: map.full }, keep);
+    }
+    reply.header('link', `<${layoutPath(eventId, map.layout.id, query.show_time)}>; rel="describedby"`);
+    const compact = { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, bodies: map.compact };
+    return sendEncoded(reply, compact, keep);
+  }
 
   api.get(
     '/events/:event_id/seats',
@@ -125,7 +154,7 @@ export async function seatRoutes(api: Api, { catalog, seatMaps }: ApiDependencie
       const bodies = layout?.id === params.layout_id ? await layouts.fetch(layout.id, { context: layout }) : undefined;
       if (!bodies) throw new Problem('LAYOUT_NOT_FOUND', 'The seats are laid out anew: read the map again.');
       reply.header('cache-control', 'public, max-age=31536000, immutable');
-      return sendEncoded(reply.type(JSON_TYPE), params.layout_id, bodies);
+      return sendEncoded(reply, { media_type: JSON_TYPE, tag: params.layout_id, bodies });
     },
   );
 }
