@@ -145,6 +145,11 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
       );
     },
 
+    /** A payment that was accepted before; to be asked what became of it, which rejects where there is no such payment. */
+    paymentOf(reservationId: string, updateId: string): WorkflowUpdateHandle<PaymentOutcome> {
+      return client.workflow.getHandle(reservationId).getUpdateHandle<PaymentOutcome>(updateId);
+    },
+
     /**
      * What became of a payment; undefined when `waitMs` were not enough. With 0 nothing is sent: only what came with
      * the acceptance is known, and that is how a refusal shows.

@@ -25,6 +25,9 @@ interface BookingRequest {
 
 const MAX_WAIT_SECONDS = 30;
 
+/** What it may take to find a payment that was accepted before. */
+const LOOK_UP_MS = 2_000;
+
 /** The seconds that the client wants to wait for the outcome (RFC 7240, 4.3), at most 30; undefined: it does not. */
 function waitSeconds(prefer: string | undefined): number | undefined {
   const wait = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?/i.exec(prefer ?? '')?.[1];
@@ -59,17 +62,23 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
     return bookingAnswer(200, booking);
   }
 
+  /** After the hold has expired a new payment is refused; one that was accepted in time may yet be rescued. */
+  async function outcomeOf({ reservation_id, status }: Reservation, token: string, id: string, waitMs: number) {
+    if (status === 'HELD') return workflows.settled(await workflows.pay(reservation_id, token, id), waitMs);
+    return workflows.settled(workflows.paymentOf(reservation_id, id), Math.max(waitMs, LOOK_UP_MS));
+  }
+
   async function createBooking({ body, key, wait, caller }: BookingRequest): Promise<Answer> {
     const { reservation_id, payment_token } = body;
     const reservation = await requireReservation(queries, reservation_id, caller);
     if (!isUser(caller, reservation.user_id))
       throw new Problem('USER_MISMATCH', 'Only its buyer pays for a reservation.');
-    if (reservation.status !== 'HELD') return answerEnded(reservation);
+    if (reservation.status !== 'HELD' && reservation.status !== 'EXPIRED') return answerEnded(reservation);
 
     const failedBefore = (await queries.getBookings(reservation_id)).filter(({ status }) => status === 'FAILED').length;
+    const id = paymentId(key, payment_token, failedBefore);
     try {
-      const payment = await workflows.pay(reservation_id, payment_token, paymentId(key, payment_token, failedBefore));
-      const outcome = await workflows.settled(payment, (wait ?? 0) * 1_000);
+      const outcome = await outcomeOf(reservation, payment_token, id, (wait ?? 0) * 1_000);
       if (outcome?.status === 'FAILED') throw failureProblem(outcome);
       if (outcome?.status === 'TOO_LATE') return answerEnded(await requireReservation(queries, reservation_id, caller));
       const [booking] = await queries.getBookings(reservation_id);

@@ -205,6 +205,41 @@ test('of 200 payments within a tenth of a second of the deadline each becomes wh
   expect(became.map(({ status }) => status)).not.toEqual(became.map(() => 503));
 }, 120_000);
 
+test('a payment that was accepted in time and is being rescued is told alike to its repeat', async () => {
+  const { database } = system.stores;
+  const { event_id, seat_ids } = await addEvent(database, 1);
+  const { reservation_id } = (await hold(event_id, seat_ids, 'ann')).body;
+  const [othersTimer, rival] = [await database.connect(), await database.connect()];
+  try {
+    // The timer of another hold expires this one as well, just when its payment was accepted ...
+    await othersTimer.query('BEGIN');
+    await othersTimer.query(`UPDATE reservations SET status = 'EXPIRED' WHERE reservation_id = $1`, [reservation_id]);
+    await othersTimer.query(`UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL WHERE event_id = $1`, [
+      event_id,
+    ]);
+    const first = buyer.payAndWait(reservation_id, 'tok_visa');
+    await until('the payment waits for the reservation', async () => {
+      const { rowCount } = await database.query(
+        `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%paying%'
+         AND datname = current_database() AND pid <> pg_backend_pid()`,
+      );
+      return rowCount === 1;
+    });
+    // ... and the rescue has to wait for the seat.
+    const rivalLooks = rival.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+    await othersTimer.query('COMMIT');
+    await rivalLooks;
+    const repeat = buyer.payAndWait(reservation_id, 'tok_visa');
+    await Promise.race([repeat, delay(500)]);
+    await rival.query('ROLLBACK');
+    expect([(await first).status, (await repeat).status]).toEqual([201, 201]);
+  } finally {
+    othersTimer.release(true);
+    rival.release(true);
+  }
+  expect((await buyer.charges(reservation_id)).map(({ status }) => status)).toEqual(['CAPTURED']);
+});
+
 test('100 holds of a second end not before it is over, and within a second after', async () => {
   const { database } = system.stores;
   await database.query(`
