@@ -124,15 +124,37 @@ WITH due AS (
 )
 SELECT reservation_id, seat_ids FROM expired`;
 
-/** Moves all of a hold's seats from one status to another, or none; a repeat counts as done. */
-const MOVE = `
+/** All of a hold's seats, or none; a repeat counts as done. */
+const BOOK = `
 WITH mine AS (
   SELECT seat_id FROM seats
-  WHERE seat_id = ANY($2) AND reservation_id = $1 AND fence = $3 AND status IN ($4, $5)
+  WHERE seat_id = ANY($2) AND reservation_id = $1 AND fence = $3 AND status IN ('HELD', 'BOOKED')
   ORDER BY seat_id FOR UPDATE
 )
-UPDATE seats SET status = $5
+UPDATE seats SET status = 'BOOKED'
 WHERE seat_id = ANY($2) AND (SELECT count(*) FROM mine) = cardinality($2::varchar[])`;
+
+/**
+ * With a higher fence, so that a booking that is still on its way changes nothing when it arrives. Answers the fence
+ * that the hold has by now, also on a repeat.
+ */
+const UNBOOK = `
+WITH hold AS (
+  SELECT fence FROM reservations WHERE reservation_id = $1 FOR UPDATE
+), mine AS (
+  SELECT seat_id FROM seats
+  WHERE (SELECT fence FROM hold) = $3 AND seat_id = ANY($2) AND reservation_id = $1 AND fence = $3 AND status = 'BOOKED'
+  ORDER BY seat_id FOR UPDATE
+), held AS (
+  UPDATE seats SET status = 'HELD', fence = fence + 1 FROM mine WHERE seats.seat_id = mine.seat_id
+  RETURNING seats.seat_id
+), raised AS (
+  UPDATE reservations SET fence = fence + 1 WHERE reservation_id = $1 AND EXISTS (SELECT 1 FROM held)
+  RETURNING fence
+)
+SELECT coalesce((SELECT fence FROM raised), (SELECT fence FROM hold)) AS fence,
+       EXISTS (SELECT 1 FROM held) OR EXISTS (
+         SELECT 1 FROM seats WHERE seat_id = ANY($2) AND reservation_id = $1 AND status = 'HELD') AS is_held`;
 
 /** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
 const LOCK_GRACE_MS = 60_000;
@@ -150,15 +172,6 @@ const toHold = (row: HoldRow): Hold => ({
 
 /** PostgreSQL decides who has a seat. Every statement names its owner, and every one may be repeated. */
 export function createSeatHolds(database: Pool, locks: SeatLocks) {
-  async function move(seats: HeldSeats, from: string, to: string): Promise<boolean> {
-    const { rowCount } = await database.query({
-      name: 'move-seats',
-      text: MOVE,
-      values: [seats.reservation_id, seats.seat_ids, seats.fence, from, to],
-    });
-    return rowCount === seats.seat_ids.length;
-  }
-
   /** Expires what is due in the event; answers which reservations those were. */
   async function expireDue(event_id: string): Promise<string[]> {
     const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
@@ -223,15 +236,25 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
 
     /** HELD to BOOKED; false when the hold is no longer this reservation's. */
     async bookSeats(seats: HeldSeats): Promise<boolean> {
-      const booked = await move(seats, 'HELD', 'BOOKED');
+      const { rowCount } = await database.query({
+        name: 'book-seats',
+        text: BOOK,
+        values: [seats.reservation_id, seats.seat_ids, seats.fence],
+      });
+      const booked = rowCount === seats.seat_ids.length;
       if (booked) await locks.announce(seats, 'BOOKED');
       return booked;
     },
 
-    /** The undo of `bookSeats`: the seats are held again. */
-    async unbookSeats(seats: HeldSeats): Promise<void> {
-      const held = await move(seats, 'BOOKED', 'HELD');
-      if (held) await locks.announce(seats, 'HELD');
+    /** The undo of `bookSeats`: the seats are held again. Answers the hold's fence, which is a new one by then. */
+    async unbookSeats(seats: HeldSeats): Promise<string> {
+      const { rows } = await database.query<{ fence: string; is_held: boolean }>({
+        name: 'unbook-seats',
+        text: UNBOOK,
+        values: [seats.reservation_id, seats.seat_ids, seats.fence],
+      });
+      if (rows[0]?.is_held) await locks.announce(seats, 'HELD');
+      return rows[0]?.fence ?? seats.fence;
     },
   };
 }

@@ -1,15 +1,17 @@
 import { ActivityFailure } from '@temporalio/workflow';
 import type { Authorisation } from '../activities/payments.ts';
-import type { HeldSeats } from '../activities/seat-holds.ts';
+import type { Hold } from '../activities/seat-holds.ts';
+import type { SeatsOfReservation } from '../activities/seat-locks.ts';
 import { bookingId } from '../domain/booking-id.ts';
-import type { Failure, Money } from '../domain/model.ts';
+import type { Failure } from '../domain/model.ts';
 import type { PaymentMessage, PaymentOutcome } from './messages.ts';
 import { authorisePayment, cancelPayment, capturePayment, giveBackPayment, surely, verifyCharge } from './steps.ts';
 import { UndoStack } from './undo.ts';
 
 export interface PaymentAttempt {
-  seats: HeldSeats;
-  price: Money;
+  seats: SeatsOfReservation;
+  /** Its fence rises where booked seats go back to it. */
+  hold: Hold;
   /** 1 for the first payment tried: each try is a booking of its own. */
   attempt: number;
   message: PaymentMessage;
@@ -19,8 +21,9 @@ export interface PaymentAttempt {
  * Reserve the money, book the seats, take the money, confirm; or take back what was done and say why. Captured last:
  * where the booking is refused there is nothing to refund.
  */
-export async function settlePayment({ seats, price, attempt, message }: PaymentAttempt): Promise<PaymentOutcome> {
+export async function settlePayment({ seats, hold, attempt, message }: PaymentAttempt): Promise<PaymentOutcome> {
   const { reservation_id } = seats;
+  const price = { amount: hold.price, currency: hold.currency };
   const booking = { reservation_id, booking_id: bookingId(reservation_id, attempt) };
   const request = { reservation_id, price, idempotency_key: booking.booking_id };
   const undo = new UndoStack();
@@ -45,8 +48,9 @@ export async function settlePayment({ seats, price, attempt, message }: PaymentA
   }
   if (charge.status === 'DECLINED') return fail({ code: 'PAYMENT_DECLINED', detail: charge.detail });
 
-  undo.push(() => surely.unbookSeats(seats));
-  if (!(await surely.bookSeats(seats))) {
+  const held = { ...seats, fence: hold.fence };
+  undo.push(async () => void (hold.fence = await surely.unbookSeats(held)));
+  if (!(await surely.bookSeats(held))) {
     return fail({ code: 'RESERVATION_NOT_HELD', detail: 'The seats are no longer held by this reservation.' });
   }
   if (!(await capturePayment(charge))) {

@@ -116,8 +116,8 @@ async function settle(saga: Saga, payment: Payment): Promise<boolean> {
   if (!hold) throw new TypeError('a payment is settled only for a hold');
   enter(saga, 'PAYING');
   const outcome = await settlePayment({
-    seats: { ...seats, fence: hold.fence },
-    price: { amount: hold.price, currency: hold.currency },
+    seats,
+    hold,
     attempt: ++inbox.paymentsTried,
     message: payment.message,
   });

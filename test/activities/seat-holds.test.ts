@@ -114,3 +114,21 @@ test('when one hold of an event expires, all that are due are freed, but none th
   expect(await holds.releaseSeats({ ...mine, fence, ending: 'EXPIRED' })).toBe('EXPIRED');
   expect([...(await owners(event_id)).values()]).toEqual([null, null, 'res_paying', 'res_fresh']);
 });
+
+test('a booking that comes after its own undo books nothing, and the hold goes on with a new fence', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 2);
+  const mine = request('res_unbooked', event_id, seat_ids);
+  const held = await holds.holdSeats(mine);
+  if (!('hold' in held)) throw new Error('not held');
+  const late = { ...mine, fence: held.hold.fence };
+  expect(await holds.bookSeats(late)).toBe(true);
+  const fence = await holds.unbookSeats(late);
+  expect(await holds.unbookSeats(late)).toBe(fence);
+
+  expect(await holds.bookSeats(late)).toBe(false);
+  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+  expect(await holds.bookSeats({ ...mine, fence })).toBe(true);
+  const again = await holds.unbookSeats({ ...mine, fence });
+  expect(await holds.releaseSeats({ ...mine, fence: again, ending: 'RELEASED' })).toBe('RELEASED');
+  expect([...(await owners(event_id)).values()]).toEqual([null, null]);
+});

@@ -24,7 +24,7 @@ export const createFakeActivities = () => ({
     releaseSeats: vi.fn<Seats['releaseSeats']>(async ({ ending }) => ending),
     unlockSeats: vi.fn<Seats['unlockSeats']>(async () => undefined),
     bookSeats: vi.fn<Seats['bookSeats']>(async () => true),
-    unbookSeats: vi.fn<Seats['unbookSeats']>(async () => undefined),
+    unbookSeats: vi.fn<Seats['unbookSeats']>(async ({ fence }) => `${Number(fence) + 1}`),
     openBooking: vi.fn<Seats['openBooking']>(async () => true),
     failBooking: vi.fn<Seats['failBooking']>(async () => undefined),
     confirmBooking: vi.fn<Seats['confirmBooking']>(async () => undefined),

@@ -64,7 +64,7 @@ async function bundleMutant(file: string, one: string, other: string) {
 }
 
 test.each([
-  ['the money taken before the seats are booked', 'payment.ts', 'surely.bookSeats(seats)', 'capturePayment(charge)'],
+  ['the money taken before the seats are booked', 'payment.ts', 'surely.bookSeats(held)', 'capturePayment(charge)'],
   ['the mail sent before the ending is shown', 'reservation.ts', 'enter(saga, inbox.ending);', 'await sendMail(saga);'],
 ])('%s would not pass unnoticed', async (_title, file, one, other) => {
   const mutant = await bundleMutant(file, one, other);

@@ -243,11 +243,12 @@ describe('directly on the stores', () => {
     const charge_id = other.status === 'AUTHORIZED' ? other.charge_id : '';
     await seats.bookSeats(mine);
     await twice(it, 'unbookSeats', () => seats.unbookSeats(mine));
+    const fence = await seats.unbookSeats(mine);
     await twice(it, 'cancelPayment', () => payments.cancelPayment(it.charge));
     await twice(it, 'giveBackPayment', () => payments.giveBackPayment({ ...it.seats, charge_id }));
     const failure = { code: 'PAYMENT_DECLINED', detail: 'The card was declined.' };
     await twice(it, 'failBooking', () => seats.failBooking({ ...it.booking, failure }));
-    await twice(it, 'releaseSeats', () => seats.releaseSeats({ ...it.hold, fence: mine.fence, ending: 'RELEASED' }));
+    await twice(it, 'releaseSeats', () => seats.releaseSeats({ ...it.hold, fence, ending: 'RELEASED' }));
     await twice(it, 'unlockSeats', () => seats.unlockSeats({ ...it.seats, sold: false }));
     await expectCleanSlate();
   });
