@@ -6,6 +6,7 @@ import { createSeatLocks } from '../activities/seat-locks.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { requireKeyOrLoopback } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
 import { createReservationWorker } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
@@ -29,18 +30,21 @@ await runProcess('api', async (config, log) => {
   const cache = connectRedis(config.REDIS_CACHE_URL, log);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
   const namespace = config.TEMPORAL_NAMESPACE;
+  const payloadCodec = createPayloadCodec(config.ENCRYPTION_KEY);
+  const dataConverter = createDataConverter(payloadCodec);
   const outcomes = new HoldOutcomes();
   const seatLocks = createSeatLocks(redis, log);
   const worker = await createReservationWorker({
     connection,
     namespace,
+    dataConverter,
     workflows: builtWorkflows,
     seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
-  const workflows = createReservationWorkflows(new Client({ connection, namespace }), outcomes);
+  const workflows = createReservationWorkflows(new Client({ connection, namespace, dataConverter }), outcomes);
   const catalog = createCatalog(queries);
   await Promise.all([workflows.warmUp(), catalog.warmUp()]).catch((error: unknown) =>
     log.warn({ err: error }, 'the first buyers may wait a little'),

@@ -109,7 +109,7 @@ function isAlive(pid) {
   }
 }
 
-if (Number(process.versions.node.split('.')[0]) < 20) fail(`Node 20 or newer is needed; this is ${process.version}`);
+if (!process.features.require_module) fail(`Node 20.19, 22.12 or newer is needed; this is ${process.version}`);
 if (!file) fail('usage: node dev/bootstrap.mjs <file> [argument…]');
 process.chdir(fileURLToPath(new URL('..', import.meta.url)));
 if (!isPrepared()) await withLock(prepare);

@@ -50,6 +50,9 @@ function isAddressRange(text: string): boolean {
 
 const isTrustedProxy = (text: string) => /^\d{1,2}$/.test(text) || listOf(text).every(isAddressRange);
 
+/** 32 bytes in base64. */
+const KEY = '[A-Za-z0-9+/]{43}=';
+
 const Environment = Type.Object({
   PORT: port(3000),
   HOST: Type.String({ minLength: 1, default: '127.0.0.1' }),
@@ -72,6 +75,7 @@ const Environment = Type.Object({
   RATE_LIMIT_ADDRESS: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 2_000 }),
   TRUST_PROXY: refined(isTrustedProxy),
   CORS_ORIGINS: refined((text) => listOf(text).every(isOrigin)),
+  ENCRYPTION_KEY: Type.Optional(Type.String({ pattern: `^${KEY}(,${KEY})*$` })),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], { default: 'info' }),
 });
 
@@ -102,6 +106,7 @@ const HINTS: Partial<Record<keyof Settings, string>> = {
   RATE_LIMIT_ADDRESS: 'a whole number from 1 to 1000000',
   TRUST_PROXY: 'the number of proxies in front of the API, or their addresses such as 10.0.0.0/8,192.0.2.1',
   CORS_ORIGINS: 'origins such as https://shop.example,https://app.example',
+  ENCRYPTION_KEY: 'what `openssl rand -base64 32` prints, or several of these separated by commas',
   LOG_LEVEL: 'trace, debug, info, warn, error or silent',
 };
 
@@ -114,7 +119,7 @@ export function readSettings(environment: NodeJS.ProcessEnv): Settings {
     .filter(([name]) => environment[name])
     .map(([name, schema]) => [name, Type.IsInteger(schema) ? wholeNumber(environment[name]) : environment[name]]);
   const settings: unknown = Value.Default(Environment, Object.fromEntries(given));
-  if (Value.Check(Environment, settings)) return settings;
+  if (Value.Check(Environment, settings)) return requireProtection(settings);
   const name = Value.Errors(Environment, settings)[0]?.instancePath.slice(1) ?? '';
   const hint = Object.entries(HINTS).find(([setting]) => setting === name)?.[1] ?? 'a non-empty value';
   throw new ConfigError(`${name} is wrong: set it to ${hint}`);
@@ -133,6 +138,15 @@ export function requireKeyOrLoopback({ HOST, JWT_SECRET, JWKS_URL }: Settings): 
       `HOST is ${HOST} and nobody would be asked who they are: set JWT_SECRET or JWKS_URL, or HOST=127.0.0.1`,
     );
   }
+}
+
+/** What is a game on this machine is somebody's data elsewhere: there, nothing of it is kept in the clear. */
+function requireProtection(settings: Settings): Settings {
+  const isGame = isLoopback(settings.HOST) && settings.PAYMENT_GATEWAY === 'sandbox';
+  if (!isGame && settings.ENCRYPTION_KEY === undefined) {
+    throw new ConfigError(`ENCRYPTION_KEY is not set: set it to ${HINTS.ENCRYPTION_KEY}, or HOST to 127.0.0.1`);
+  }
+  return settings;
 }
 
 /** Only digits make a number: `1.5` and `0x10` are mistakes that a lenient conversion would hide. */

@@ -4,6 +4,7 @@ import {
   type NativeConnection,
   type WorkerOptions,
 } from '@temporalio/worker';
+import type { DataConverter } from '@temporalio/common';
 import type { Activities } from '../activities/index.ts';
 import { TaskQueues } from '../workflows/messages.ts';
 
@@ -36,6 +37,7 @@ const showLife: ActivityInterceptorsFactory = (context) => ({
 export interface WorkersOptions {
   connection: NativeConnection;
   namespace: string;
+  dataConverter: DataConverter;
   activities: Activities;
   /** The workflows as a bundle, or as a path to bundle from. */
   workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'>;
@@ -43,10 +45,11 @@ export interface WorkersOptions {
 
 /** Runs reservations' workflows and their local activities. A worker process has one, and so has each API process. */
 export function createReservationWorker(options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'>) {
-  const { connection, namespace, workflows, seats } = options;
+  const { connection, namespace, dataConverter, workflows, seats } = options;
   return Worker.create({
     connection,
     namespace,
+    dataConverter,
     ...workflows,
     shutdownGraceTime: SHUTDOWN_GRACE,
     taskQueue: TaskQueues.reservations,
@@ -58,10 +61,10 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
 }
 
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
-export async function createWorkers({ connection, namespace, activities, workflows }: WorkersOptions) {
-  const common = { connection, namespace, shutdownGraceTime: SHUTDOWN_GRACE };
+export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {
+  const common = { ...options, shutdownGraceTime: SHUTDOWN_GRACE };
   return Promise.all([
-    createReservationWorker({ connection, namespace, workflows, seats: activities.seats }),
+    createReservationWorker({ ...options, workflows, seats: activities.seats }),
     Worker.create({
       ...common,
       taskQueue: TaskQueues.payments,

@@ -3,6 +3,7 @@ import { NativeConnection } from '@temporalio/worker';
 import { createActivities } from '../activities/index.ts';
 import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { createWorkers } from './create-worker.ts';
@@ -20,6 +21,7 @@ await runProcess('worker', async (config, log) => {
   const workers = await createWorkers({
     connection,
     namespace: config.TEMPORAL_NAMESPACE,
+    dataConverter: createDataConverter(createPayloadCodec(config.ENCRYPTION_KEY)),
     activities: createActivities({
       database,
       redis,

@@ -104,17 +104,17 @@ test('ports are open to this machine only', () => {
   for (const port of services.flatMap(([, { ports = [] }]) => ports)) expect(port).toMatch(/^127\.0\.0\.1:/);
 });
 
-test('no password is in the file, and .env.example names each that is asked for', () => {
+test('no secret is in the file, and .env.example names each that is asked for', () => {
   const example = readFileSync(path.join(root, '.env.example'), 'utf8');
   const required = new Set([...text.matchAll(/\$\{(\w+):\?/g)].map(([, name]) => name));
   expect(required).toEqual(
-    new Set(['HOLDFAST_DB_PASSWORD', 'JWT_SECRET', 'POSTGRES_PASSWORD', 'TEMPORAL_DB_PASSWORD']),
+    new Set(['ENCRYPTION_KEY', 'HOLDFAST_DB_PASSWORD', 'JWT_SECRET', 'POSTGRES_PASSWORD', 'TEMPORAL_DB_PASSWORD']),
   );
   for (const name of required) expect(example).toMatch(new RegExp(`^${name}=$`, 'm'));
 
   const secrets = services
     .flatMap(([, { environment = {} }]) => Object.entries(environment))
-    .filter(([key]) => /PASSWORD|PWD|SECRET|DATABASE_URL/.test(key));
+    .filter(([key]) => /PASSWORD|PWD|SECRET|ENCRYPTION_KEY|DATABASE_URL/.test(key));
   for (const [key, value] of secrets) expect(value, key).toMatch(/\$\{\w+:\?/);
 });
 

@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +8,8 @@ import { npm } from '../support/command.ts';
 
 const dataDir = mkdtempSync(join(tmpdir(), 'holdfast-config-'));
 afterAll(() => rmSync(dataDir, { recursive: true }));
+
+const KEY = randomBytes(32).toString('base64');
 
 const ADDRESSES = {
   DATABASE_URL: 'postgres://user:secret@db.example:5432/holdfast',
@@ -52,6 +55,19 @@ describe('settings', () => {
     expect(readSettings({ TEMPORAL_ADDRESS: address }).TEMPORAL_ADDRESS).toBe(address);
   });
 
+  test.each(['0.0.0.0', '192.168.1.7', '::', 'box-office.example', '128.0.0.1'])(
+    'stop the start where HOST is %s and nothing is encrypted, in one line that says how to mend it',
+    (HOST) => {
+      const refusal = refusalOf(() => readSettings({ HOST }));
+      expect(refusal).toMatch(/^ENCRYPTION_KEY is not set: set it to what `openssl rand -base64 32` prints.*$/);
+      expect(readSettings({ HOST, ENCRYPTION_KEY: KEY })).toMatchObject({ HOST, ENCRYPTION_KEY: KEY });
+    },
+  );
+
+  test.each(['127.0.0.1', '127.0.1.1', 'localhost', '::1'])('need no key where HOST is %s', (HOST) => {
+    expect(readSettings({ HOST }).ENCRYPTION_KEY).toBeUndefined();
+  });
+
   test('that are wrong are not repeated, as they may be secret', () => {
     const refusal = refusalOf(() => readSettings({ DATABASE_URL: 'postgres//user:secret@db.example/holdfast' }));
     expect(refusal).not.toMatch(/secret|db\.example/);
@@ -78,6 +94,9 @@ describe('settings', () => {
     ['PAYMENT_GATEWAY', 'piggybank', 'sandbox'],
     ['SEED_EVENTS', 'maybe', 'auto, on or off'],
     ['SMTP_URL', 'mail.example', 'a URL such as smtp://'],
+    ['ENCRYPTION_KEY', 'secret', 'what `openssl rand -base64 32` prints'],
+    ['ENCRYPTION_KEY', `${KEY},`, 'what `openssl rand -base64 32` prints'],
+    ['ENCRYPTION_KEY', randomBytes(16).toString('base64'), 'what `openssl rand -base64 32` prints'],
     ['LOG_LEVEL', 'loud', 'trace, debug, info'],
   ])('stop the start where %s is "%s", in one line that says how to mend it', (name, value, mend) => {
     const refusal = refusalOf(() => readSettings({ ...ADDRESSES, [name]: value }));

@@ -28,6 +28,7 @@ const NOTHING_SET = {
   RATE_LIMIT_ADDRESS: '',
   TRUST_PROXY: '',
   CORS_ORIGINS: '',
+  ENCRYPTION_KEY: '',
 };
 
 export type Command = ReturnType<typeof npm>;

@@ -15,6 +15,7 @@ import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
 import { readSettings, type Settings } from '../../runtime/config.ts';
+import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
@@ -31,6 +32,7 @@ export async function startWorkers(
   { database, redis, namespace }: Stores,
   replace: (activities: Activities) => Activities = (activities) => activities,
   smtpUrl?: string,
+  encryptionKey?: string,
 ): Promise<RunningWorkers> {
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
   const gateway = createSandboxGateway(database);
@@ -38,6 +40,7 @@ export async function startWorkers(
   const workers = await createWorkers({
     connection,
     namespace,
+    dataConverter: createDataConverter(createPayloadCodec(encryptionKey)),
     activities: replace(activities),
     workflows: { workflowBundle: workflowBundle() },
   });
@@ -60,12 +63,15 @@ export async function startApi(
 ) {
   const { database, redis, redisUrl, namespace } = stores;
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
-  const client = new Client({ connection, namespace });
+  const payloadCodec = createPayloadCodec(settings.ENCRYPTION_KEY);
+  const dataConverter = createDataConverter(payloadCodec);
+  const client = new Client({ connection, namespace, dataConverter });
   const outcomes = new HoldOutcomes();
   const seatLocks = createSeatLocks(redis, log);
   const worker = await createReservationWorker({
     connection,
     namespace,
+    dataConverter,
     workflows: { workflowBundle: workflowBundle() },
     seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
@@ -115,7 +121,7 @@ export async function startSystem({
   settings = {},
 }: SystemOptions = {}) {
   const stores = await openStores();
-  const workers = await startWorkers(stores);
+  const workers = await startWorkers(stores, undefined, settings.SMTP_URL, settings.ENCRYPTION_KEY);
   const api = await startApi(stores, holdSeconds, admission, settings);
   return {
     stores,

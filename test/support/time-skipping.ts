@@ -25,6 +25,7 @@ export async function startTimeSkipping(activities: Activities) {
   const workers = await createWorkers({
     connection: env.nativeConnection,
     namespace: 'default',
+    dataConverter: {},
     activities,
     workflows: { workflowBundle: workflowBundle() },
   });
