@@ -14,7 +14,16 @@ export interface Hold {
   hold_ms: number;
 }
 
-export type HoldResult = { hold: Hold } | { conflicts: string[] };
+/** The event's limit on the seats that a user may have, and how many this one has. */
+export interface SeatLimit {
+  limit: number;
+  held: number;
+}
+
+/** Why nothing was held: others have some of the seats, or the user has enough. */
+export type HoldRefusal = { conflicts: string[] } | { seat_limit: SeatLimit };
+
+export type HoldResult = { hold: Hold } | HoldRefusal;
 
 /** The seats of one hold. */
 export interface HeldSeats extends SeatsOfReservation {
@@ -42,20 +51,26 @@ const GRANT = `fence, price, currency, created_at, expires_at,
 /**
  * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other. They are found by
  * their key alone and judged once they are locked, as they are by then: a condition on the status would let the planner
- * read all free seats of the event. All seats or no reservation. A reservation that has ended (see RELEASE) stays
- * ended: an INSERT that comes late conflicts with it.
+ * read all free seats of the event. All seats or no reservation. The user's seats are counted last, and only where the
+ * event has a limit (see count_seats_of_user). A reservation that has ended (see RELEASE) stays ended: an INSERT that
+ * comes late conflicts with it.
  */
 const HOLD = `
 WITH wanted AS (
   SELECT seat_id, event_id, status, fence, price FROM seats WHERE seat_id = ANY($3) ORDER BY seat_id FOR UPDATE
 ), free AS (
   SELECT fence, price FROM wanted WHERE event_id = $2 AND status = 'AVAILABLE'
+), event AS (
+  SELECT currency, seats_per_user FROM events WHERE event_id = $2
 ), granted AS (
   INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence,
                             created_at, expires_at, release_at)
-  SELECT $1, $2, $4, $3, sum(price), (SELECT currency FROM events WHERE event_id = $2), 'HELD', max(fence) + 1,
+  SELECT $1, $2, $4, $3, sum(price), event.currency, 'HELD', max(fence) + 1,
          now(), now() + make_interval(secs => $5), now() + make_interval(secs => $5)
-  FROM free HAVING count(*) = cardinality($3::varchar[])
+  FROM free, event GROUP BY event.currency, event.seats_per_user
+  HAVING CASE WHEN count(*) < cardinality($3::varchar[]) THEN false
+              WHEN event.seats_per_user IS NULL THEN true
+              ELSE count_seats_of_user($2, $4) + count(*) <= event.seats_per_user END
   ON CONFLICT (reservation_id) DO UPDATE SET status = 'HELD', fence = excluded.fence, release_at = NULL
   WHERE $6 AND reservations.status = 'EXPIRED'
   RETURNING fence, price, currency, created_at, expires_at
@@ -76,6 +91,10 @@ SELECT wanted.seat_id FROM unnest($2::varchar[]) WITH ORDINALITY AS wanted (seat
 LEFT JOIN seats ON seats.seat_id = wanted.seat_id
 WHERE seats.event_id IS DISTINCT FROM $1 OR seats.status <> 'AVAILABLE'
 ORDER BY position`;
+
+const SEAT_LIMIT = `
+SELECT seats_per_user AS limit, count_seats_of_user($1, $2)::int AS held
+FROM events WHERE event_id = $1 AND seats_per_user IS NOT NULL`;
 
 /**
  * Frees what this reservation holds and notes its ending. Where it holds nothing yet, the row that it leaves makes a
@@ -188,6 +207,15 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     return rows.map(({ reservation_id }) => reservation_id);
   }
 
+  async function findRefusal({ event_id, user_id, seat_ids }: HoldRequest): Promise<HoldRefusal> {
+    const taken = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
+    const limited = await database.query<SeatLimit>(SEAT_LIMIT, [event_id, user_id]);
+    const [seat_limit] = limited.rows;
+    const isOver = seat_limit && seat_limit.held + seat_ids.length > seat_limit.limit;
+    if (taken.rows.length === 0 && isOver) return { seat_limit };
+    return { conflicts: taken.rows.map(({ seat_id }) => seat_id) };
+  }
+
   return {
     /**
      * Locks the seats in Redis, where most of those who come too late are refused, and holds them in PostgreSQL: all,
@@ -208,8 +236,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         return { hold: toHold(row) };
       }
       await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
-      const { rows } = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
-      return { conflicts: rows.map(({ seat_id }) => seat_id) };
+      return findRefusal(request);
     },
 
     /**

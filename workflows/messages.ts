@@ -1,7 +1,7 @@
 /** What is said to a reservation's workflow and what it answers: all that api/ and test/ import from this folder. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import type { Hold } from '../activities/seat-holds.ts';
+import type { Hold, HoldRefusal } from '../activities/seat-holds.ts';
 import type { Ending, Failure } from '../domain/model.ts';
 
 /** Workflows and their local activities; payments (rate limited) and mail have queues of their own. */
@@ -21,9 +21,8 @@ export interface ReservationInput {
   answer_within_ms: number;
 }
 
-/** REFUSED: another reservation has some of the seats. FAILED: a service was away; nothing is held. */
-export type Reserved =
-  { status: 'HELD'; hold: Hold } | { status: 'REFUSED'; conflicts: string[] } | { status: 'FAILED' };
+/** REFUSED: others have some of the seats, or the user has enough. FAILED: a service was away; nothing is held. */
+export type Reserved = { status: 'HELD'; hold: Hold } | ({ status: 'REFUSED' } & HoldRefusal) | { status: 'FAILED' };
 
 export type Stage = 'RESERVING' | 'HELD' | 'PAYING' | Ending;
 

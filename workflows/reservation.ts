@@ -84,7 +84,7 @@ async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Res
     });
     delete saga.hold; // its fence would keep the undo from a rescue whose outcome is not known
     const result = await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
-    if ('conflicts' in result) return { status: 'REFUSED', conflicts: result.conflicts };
+    if (!('hold' in result)) return { status: 'REFUSED', ...result };
     saga.hold = result.hold;
     return { status: 'HELD', hold: result.hold };
   } catch (error) {

@@ -1,6 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Type, type Static } from 'typebox';
-import type { Hold } from '../../activities/seat-holds.ts';
+import type { Hold, SeatLimit } from '../../activities/seat-holds.ts';
 import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
 import type { Reserved } from '../../workflows/messages.ts';
 import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
@@ -40,6 +40,9 @@ function reservationId(userId: string, key: string | undefined, attempt: number)
 
 const seatsUnavailable = (conflicts: string[]) =>
   new Problem('SEATS_UNAVAILABLE', 'Other buyers have these seats: choose others.', { conflicts });
+
+const seatLimitReached = ({ limit, held }: SeatLimit) =>
+  new Problem('SEAT_LIMIT_REACHED', `A user may have ${limit} seats of this event, and has ${held}.`, { limit, held });
 
 const locationOf = (id: string) => `/api/v1/reservations/${id}`;
 
@@ -121,7 +124,9 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     }
     const { id, reserved } = await reserve(body, key);
     if (reserved.status === 'HELD') return heldAnswer(id, body, reserved.hold);
-    if (reserved.status === 'REFUSED') throw seatsUnavailable(reserved.conflicts);
+    if (reserved.status === 'REFUSED') {
+      throw 'seat_limit' in reserved ? seatLimitReached(reserved.seat_limit) : seatsUnavailable(reserved.conflicts);
+    }
     throw unavailable('The seats could not be held right now. Retry with the same Idempotency-Key.');
   }
 

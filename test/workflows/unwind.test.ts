@@ -185,7 +185,7 @@ describe('directly on the stores', () => {
 
   async function grant(hold: ReturnType<typeof request>['hold']) {
     const result = await direct().seats.holdSeats(hold);
-    if ('conflicts' in result) throw new Error(`refused: ${result.conflicts.join()}`);
+    if (!('hold' in result)) throw new Error(`refused: ${JSON.stringify(result)}`);
     return result.hold;
   }
 
