@@ -40,8 +40,9 @@ export async function reservation(input: ReservationInput): Promise<Ending> {
     inbox.reserved = await reserve(saga, { rescue: false });
     if (inbox.reserved.status === 'HELD') {
       enter(saga, 'HELD');
-      const deadline = startDeadline(inbox.reserved.hold);
-      if (await isAbandoned(saga, deadline)) inbox.releaseAsked = true;
+      const { hold } = inbox.reserved;
+      const deadline = startDeadline(hold);
+      if (await isAbandoned(saga, hold, deadline)) inbox.releaseAsked = true;
       while (inbox.ending === undefined) {
         await condition(() => inbox.payments.length > 0 || inbox.releaseAsked || deadline.passed);
         const [payment] = inbox.payments;
@@ -100,13 +101,17 @@ function startDeadline({ hold_ms }: Hold): { passed: boolean } {
   return deadline;
 }
 
-/** Whether the client had given up on this hold before it was granted, and did not ask again. */
-async function isAbandoned({ input, inbox }: Saga, deadline: { passed: boolean }): Promise<boolean> {
+/**
+ * Whether the client had given up on this hold before it was granted, and did not ask again. When it was granted is
+ * counted back from what is left of it: after a crash this is heard of later than by the client, who was answered.
+ */
+async function isAbandoned({ input, inbox }: Saga, hold: Hold, deadline: { passed: boolean }): Promise<boolean> {
+  const grantedAtMs = Date.now() - (input.hold_seconds * 1_000 - hold.hold_ms);
   const isAwaited = () =>
     inbox.payments.length > 0 ||
     inbox.releaseAsked ||
     deadline.passed ||
-    Date.now() <= inbox.askedAtMs + input.answer_within_ms;
+    grantedAtMs <= inbox.askedAtMs + input.answer_within_ms;
   return !isAwaited() && !(await condition(isAwaited, CLAIM_GRACE_MS));
 }
 

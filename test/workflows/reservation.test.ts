@@ -219,10 +219,9 @@ describe('seats that cannot be had', () => {
 });
 
 describe('a hold granted after its client gave up', () => {
-  async function holdLate(input = { ...request, answer_within_ms: 2_000 }) {
-    seats.holdSeats.mockRejectedValueOnce(
-      ApplicationFailure.create({ message: 'PostgreSQL is away', nextRetryDelay: '2 minutes' }),
-    );
+  async function holdLate(message = 'PostgreSQL is away') {
+    seats.holdSeats.mockRejectedValueOnce(ApplicationFailure.create({ message, nextRetryDelay: '2 minutes' }));
+    const input = { ...request, answer_within_ms: 2_000 };
     const { reserved, workflow } = temporal.reserve(input);
     await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
     await temporal.env.sleep('2 minutes');
@@ -240,6 +239,18 @@ describe('a hold granted after its client gave up', () => {
   test('stays when the client asks again within the grace', async () => {
     const workflow = await holdLate();
     expect(await workflow.executeUpdate(claim)).toMatchObject({ status: 'HELD' });
+    expect(await workflow.result()).toBe('EXPIRED');
+  });
+
+  test('was not given up when it was granted in time, and only heard of late', async () => {
+    const granted = await seats.holdSeats({ ...request, reservation_id: 'res_1', rescue: false });
+    if (!('hold' in granted)) throw new TypeError('the fake grants');
+    seats.holdSeats.mockClear();
+    const left = { ...granted.hold, hold_ms: HOLD_MS - 120_000 };
+    const reserved = holdLate('the process that made the hold, and answered its client, was killed');
+    await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
+    seats.holdSeats.mockResolvedValueOnce({ hold: left });
+    const workflow = await reserved;
     expect(await workflow.result()).toBe('EXPIRED');
   });
 
