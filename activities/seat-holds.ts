@@ -175,6 +175,9 @@ SELECT coalesce((SELECT fence FROM raised), (SELECT fence FROM hold)) AS fence,
        EXISTS (SELECT 1 FROM held) OR EXISTS (
          SELECT 1 FROM seats WHERE seat_id = ANY($2) AND reservation_id = $1 AND status = 'HELD') AS is_held`;
 
+/** Seats that come free while they are refused are asked for again this often. */
+const MOST_TRIES = 3;
+
 /** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
 const LOCK_GRACE_MS = 60_000;
 
@@ -207,6 +210,17 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     return rows.map(({ reservation_id }) => reservation_id);
   }
 
+  /** The hold that is made now, or was before. */
+  async function grant(request: HoldRequest): Promise<HoldRow | undefined> {
+    const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
+    const { rows } = await database.query<HoldRow>({
+      name: 'hold-seats',
+      text: HOLD,
+      values: [reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue],
+    });
+    return rows[0] ?? (await database.query<HoldRow>(GRANTED_BEFORE, [reservation_id])).rows[0];
+  }
+
   async function findRefusal({ event_id, user_id, seat_ids }: HoldRequest): Promise<HoldRefusal> {
     const taken = await database.query<{ seat_id: string }>(CONFLICTS, [event_id, seat_ids]);
     const limited = await database.query<SeatLimit>(SEAT_LIMIT, [event_id, user_id]);
@@ -222,21 +236,20 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
      * or none. A repeat answers the hold that is there.
      */
     async holdSeats(request: HoldRequest): Promise<HoldResult> {
-      const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
-      const locked = await locks.lock(request, hold_seconds * 1_000 + LOCK_GRACE_MS);
+      const locked = await locks.lock(request, request.hold_seconds * 1_000 + LOCK_GRACE_MS);
       if (locked.conflicts.length > 0) return locked;
-      const granted = await database.query<HoldRow>({
-        name: 'hold-seats',
-        text: HOLD,
-        values: [reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue],
-      });
-      const row = granted.rows[0] ?? (await database.query<HoldRow>(GRANTED_BEFORE, [reservation_id])).rows[0];
-      if (row) {
-        await locks.announce(request, 'HELD');
-        return { hold: toHold(row) };
+      for (let tries = 1; ; tries++) {
+        const row = await grant(request);
+        if (row) {
+          await locks.announce(request, 'HELD');
+          return { hold: toHold(row) };
+        }
+        const refusal = await findRefusal(request);
+        const isFreeByNow = 'conflicts' in refusal && refusal.conflicts.length === 0;
+        if (isFreeByNow && tries < MOST_TRIES) continue;
+        await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
+        return refusal;
       }
-      await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
-      return findRefusal(request);
     },
 
     /**

@@ -56,6 +56,36 @@ test('of 200 buyers who want 20 seats, 20 get one each', async () => {
   expect(await findFaults(stores)).toEqual(NO_FAULTS);
 });
 
+test('a buyer who finds a seat taken, and free again when asked which one it was, gets it', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 1);
+  await holds.holdSeats(request('res_before', event_id, seat_ids));
+  const [looking, leaving] = [await stores.database.connect(), await stores.database.connect()];
+  const waiting = (count: number) =>
+    until(`${count} wait for the seat`, async () => {
+      const { rowCount } = await stores.database.query(
+        `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+      );
+      return rowCount === count;
+    });
+  try {
+    await looking.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+    const held = holds.holdSeats(request('res_after', event_id, seat_ids));
+    await waiting(1);
+    const left = leaving.query(
+      `UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL WHERE event_id = '${event_id}'`,
+    );
+    await waiting(2);
+    await looking.query('COMMIT');
+    await left;
+    expect(await held).toMatchObject({ hold: { price: expect.any(Number) } });
+  } finally {
+    looking.release();
+    leaving.release();
+  }
+  await stores.database.query(`UPDATE reservations SET status = 'EXPIRED' WHERE reservation_id = 'res_before'`);
+  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+});
+
 test('of buyers who want the same seats in different orders, each gets all or none', async () => {
   const { event_id, seat_ids } = await addEvent(stores.database, 10);
   const wanted = (buyer: number) => {
