@@ -1,6 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Activities } from '../activities/index.ts';
-import type { Reserved } from '../workflows/messages.ts';
+import { toReserved, type Reserved } from '../workflows/messages.ts';
 
 /**
  * Tells a request that waits in this process what its hold became, as soon as PostgreSQL has said so. By then both the
@@ -29,8 +29,7 @@ export class HoldOutcomes {
       ...seats,
       holdSeats: async (request) => {
         const result = await seats.holdSeats(request);
-        const outcome: Reserved = 'hold' in result ? { status: 'HELD', ...result } : { status: 'REFUSED', ...result };
-        this.#outcomes.emit(request.reservation_id, outcome);
+        this.#outcomes.emit(request.reservation_id, toReserved(result));
         return result;
       },
     };

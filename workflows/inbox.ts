@@ -71,7 +71,8 @@ export class Inbox {
   }
 
   #whyNotPay(): Refusal | undefined {
-    if (this.releaseAsked || this.ending === 'RELEASED') return 'RESERVATION_RELEASED';
+    const isToBeReleased = this.releaseAsked && this.payments.length === 0; // a payment under way comes first
+    if (isToBeReleased || this.ending === 'RELEASED') return 'RESERVATION_RELEASED';
     if (this.paymentsTried >= MAX_PAYMENTS) return 'TOO_MANY_PAYMENTS';
     return this.reserved?.status === 'HELD' ? this.#whyNotRelease() : 'RESERVATION_NOT_HELD';
   }

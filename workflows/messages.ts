@@ -1,7 +1,7 @@
 /** What is said to a reservation's workflow and what it answers: all that api/ and test/ import from this folder. */
 import { defineQuery, defineSignal, defineUpdate } from '@temporalio/workflow';
 import { defineSearchAttributeKey } from '@temporalio/common';
-import type { Hold, HoldRefusal } from '../activities/seat-holds.ts';
+import type { Hold, HoldRefusal, HoldResult } from '../activities/seat-holds.ts';
 import type { Ending, Failure } from '../domain/model.ts';
 
 /** Workflows and their local activities; payments (rate limited) and mail have queues of their own. */
@@ -21,8 +21,15 @@ export interface ReservationInput {
   answer_within_ms: number;
 }
 
-/** REFUSED: others have some of the seats, or the user has enough. FAILED: a service was away; nothing is held. */
+/** REFUSED: others have some of the seats, or the user has enough. FAILED: nothing is held; a retry may have them. */
 export type Reserved = { status: 'HELD'; hold: Hold } | ({ status: 'REFUSED' } & HoldRefusal) | { status: 'FAILED' };
+
+/** Seats that were taken and are free by now are no reason to choose others. */
+export function toReserved(result: HoldResult): Reserved {
+  if ('hold' in result) return { status: 'HELD', hold: result.hold };
+  const isForNothing = 'conflicts' in result && result.conflicts.length === 0;
+  return isForNothing ? { status: 'FAILED' } : { status: 'REFUSED', ...result };
+}
 
 export type Stage = 'RESERVING' | 'HELD' | 'PAYING' | Ending;
 

@@ -22,7 +22,7 @@ import type { Hold } from '../activities/seat-holds.ts';
 import type { SeatsOfReservation } from '../activities/seat-locks.ts';
 import type { Ending } from '../domain/model.ts';
 import { Inbox, type Payment } from './inbox.ts';
-import { searchAttributes, type ReservationInput, type Reserved, type Stage } from './messages.ts';
+import { searchAttributes, toReserved, type ReservationInput, type Reserved, type Stage } from './messages.ts';
 import { settlePayment } from './payment.ts';
 import { giveBackPayment, sendConfirmation, steps, surely, unlockSeats } from './steps.ts';
 import { UndoStack } from './undo.ts';
@@ -84,10 +84,9 @@ async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Res
       inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
     });
     delete saga.hold; // its fence would keep the undo from a rescue whose outcome is not known
-    const result = await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
-    if (!('hold' in result)) return { status: 'REFUSED', ...result };
-    saga.hold = result.hold;
-    return { status: 'HELD', hold: result.hold };
+    const reserved = toReserved(await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue }));
+    if (reserved.status === 'HELD') saga.hold = reserved.hold;
+    return reserved;
   } catch (error) {
     if (error instanceof TemporalFailure) return { status: 'FAILED' }; // a local activity's comes unwrapped
     throw error;

@@ -188,6 +188,33 @@ describe('a reservation that nobody pays for', () => {
     expect(seats.releaseSeats).toHaveBeenCalledOnce();
   });
 
+  test('is released when an operator cancels it before it is held', async () => {
+    let grantNow = () => {};
+    const granted = new Promise<void>((resolve) => (grantNow = resolve));
+    const grant = seats.holdSeats.getMockImplementation();
+    seats.holdSeats.mockImplementationOnce(async (input) => {
+      await granted;
+      return grant ? grant(input) : { conflicts: [] };
+    });
+    const { reserved, workflow } = temporal.reserve(request);
+    await vi.waitFor(() => workflow.cancel());
+    grantNow();
+    expect(await reserved).toMatchObject({ status: 'HELD' });
+    expect(await workflow.result()).toBe('RELEASED');
+  });
+
+  test('expires when PostgreSQL says so, whatever it was asked for', async () => {
+    const grant = seats.holdSeats.getMockImplementation();
+    seats.holdSeats.mockImplementationOnce(async (input) => {
+      const result = grant ? await grant(input) : { conflicts: [] };
+      return 'hold' in result ? { hold: { ...result.hold, hold_ms: HOLD_MS / 2 } } : result; // a retry found the hold
+    });
+    const workflow = await hold();
+    await temporal.env.sleep(HOLD_MS / 2 + 1_000);
+    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
+    expect(await workflow.result()).toBe('EXPIRED');
+  });
+
   test('takes no payment once it is being released', async () => {
     holdUpUndo();
     const workflow = await hold();
@@ -207,6 +234,13 @@ describe('seats that cannot be had', () => {
     expect(await reserved).toEqual({ status: 'REFUSED', conflicts: ['A2'] });
     expect(await workflow.result()).toBe('REFUSED');
     expect(seats.releaseSeats).toHaveBeenCalledWith(expect.objectContaining({ ending: 'REFUSED' }));
+  });
+
+  test('that are free again by now are no reason to choose others', async () => {
+    seats.holdSeats.mockResolvedValueOnce({ conflicts: [] });
+    const { reserved, workflow } = temporal.reserve(request);
+    expect(await reserved).toEqual({ status: 'FAILED' });
+    expect(await workflow.result()).toBe('REFUSED');
   });
 
   test('are not held while PostgreSQL is away', async () => {
@@ -325,6 +359,7 @@ describe('a payment', () => {
     const workflow = await hold();
     const { update, answer } = await payLater(workflow);
     await workflow.cancel();
+    expect(await refusal(workflow.executeUpdate(pay, visa))).toBe('PAYMENT_IN_PROGRESS');
     answer();
     expect(await update.result()).toMatchObject({ status: 'CONFIRMED' });
     expect(await workflow.result()).toBe('CONFIRMED');

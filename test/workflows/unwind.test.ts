@@ -7,6 +7,7 @@ import type { PaymentGateway } from '../../activities/payments.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { pay, payment, release } from '../../workflows/messages.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { surround } from '../support/fault-injection.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
 import { startTimeSkipping } from '../support/time-skipping.ts';
 
@@ -27,22 +28,15 @@ let stores: Stores;
 let gateway: PaymentGateway;
 let temporal: Awaited<ReturnType<typeof startTimeSkipping>>;
 
-/** The same activities, of which the planted one fails. */
-const withFaults = <Group extends object>(group: Group): Group =>
-  new Proxy(group, {
-    get(target, name) {
-      const activity: unknown = Reflect.get(target, name);
-      if (typeof activity !== 'function') return activity;
-      return async (...input: unknown[]) => {
-        const strike = fault?.activity === name && fault.left-- > 0 ? fault : undefined;
-        if (strike) strike.struck = true;
-        if (strike?.when === 'before') throw strike.error;
-        const answer: unknown = await Reflect.apply(activity, target, input);
-        if (strike?.when === 'after') throw strike.error;
-        return name === 'capturePayment' && isCaptureRefused ? false : answer;
-      };
-    },
-  });
+/** Fails where it is planted to. */
+async function withFault(activity: string, call: () => Promise<unknown>): Promise<unknown> {
+  const strike = fault?.activity === activity && fault.left-- > 0 ? fault : undefined;
+  if (strike) strike.struck = true;
+  if (strike?.when === 'before') throw strike.error;
+  const answer = await call();
+  if (strike?.when === 'after') throw strike.error;
+  return activity === 'capturePayment' && isCaptureRefused ? false : answer;
+}
 
 beforeAll(async () => {
   stores = await openStores();
@@ -55,9 +49,9 @@ beforeAll(async () => {
     log,
   });
   temporal = await startTimeSkipping({
-    seats: withFaults(activities.seats),
-    payments: withFaults(activities.payments),
-    notifications: withFaults(activities.notifications),
+    seats: surround(activities.seats, withFault),
+    payments: surround(activities.payments, withFault),
+    notifications: surround(activities.notifications, withFault),
   });
 });
 afterAll(async () => {
