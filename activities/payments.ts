@@ -1,4 +1,4 @@
-import type { Money } from '../domain/model.ts';
+import type { Charge, Money } from '../domain/model.ts';
 
 /** Names one charge at the gateway, however often it is asked for. */
 export interface ChargeRequest {
@@ -28,6 +28,8 @@ export interface PaymentGateway {
   capture(chargeId: string): Promise<boolean>;
   /** Gives the money back, taken or only reserved; a charge that is not this reservation's is left alone. */
   giveBack(chargeId: string, reservationId: string): Promise<void>;
+  /** Every charge for a reservation that the gateway knows of. */
+  chargesOf(reservationId: string): Promise<Charge[]>;
   /** Ends whatever was or will be charged under this key, also where the request is still on its way. */
   cancel(request: Omit<ChargeRequest, 'payment_token'>): Promise<void>;
 }
@@ -39,6 +41,7 @@ export function createPayments(gateway: PaymentGateway) {
     verifyCharge: (charge: { charge_id: string; reservation_id: string; price: Money }) =>
       gateway.verify(charge.charge_id, charge.reservation_id, charge.price),
     capturePayment: (charge: { charge_id: string }) => gateway.capture(charge.charge_id),
+    listCharges: ({ reservation_id }: { reservation_id: string }) => gateway.chargesOf(reservation_id),
     /** The undo of a charge that is known. */
     giveBackPayment: (charge: { charge_id: string; reservation_id: string }) =>
       gateway.giveBack(charge.charge_id, charge.reservation_id),

@@ -109,6 +109,8 @@ export function createSandboxGateway(database: Pool): PaymentGateway {
       );
     },
 
+    chargesOf: (reservationId) => listSandboxCharges(database, reservationId),
+
     async cancel(request) {
       const { charge_id } = await charge(request, 'VOIDED', 'The payment was cancelled.');
       await this.giveBack(charge_id, request.reservation_id);

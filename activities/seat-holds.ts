@@ -114,8 +114,8 @@ WITH ended AS (
     AND seat_id = ANY($3) AND reservation_id = $1 AND status = 'HELD' AND fence <= coalesce($5, fence)
   ORDER BY seat_id FOR UPDATE
 ), freed AS (
-  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM mine WHERE seats.seat_id = mine.seat_id
-  RETURNING seats.seat_id
+  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL, fence = seats.fence + 1
+  FROM mine WHERE seats.seat_id = mine.seat_id RETURNING seats.seat_id
 )
 SELECT coalesce((SELECT status FROM ended), (SELECT status FROM reservations WHERE reservation_id = $1)) AS ending,
        array(SELECT seat_id FROM freed
@@ -139,7 +139,8 @@ WITH due AS (
   WHERE seats.reservation_id = of.reservation_id AND seats.fence = of.fence AND seats.status = 'HELD'
   ORDER BY seats.seat_id FOR UPDATE OF seats
 ), freed AS (
-  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL FROM theirs WHERE seats.seat_id = theirs.seat_id
+  UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL, fence = seats.fence + 1
+  FROM theirs WHERE seats.seat_id = theirs.seat_id
 )
 SELECT reservation_id, seat_ids FROM expired`;
 
@@ -192,24 +193,24 @@ const toHold = (row: HoldRow): Hold => ({
   expires_at: row.expires_at.toISOString(),
 });
 
+/** Expires what is due in the event; answers which reservations those were, of which there may be more. */
+export async function expireDue(database: Pool, locks: SeatLocks, event_id: string): Promise<string[]> {
+  const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
+    name: 'expire-due',
+    text: EXPIRE_DUE,
+    values: [event_id],
+  });
+  await Promise.allSettled(
+    rows.map(async (row) => {
+      await locks.announce({ ...row, event_id }, 'AVAILABLE');
+      await locks.unlock({ ...row, event_id });
+    }),
+  );
+  return rows.map(({ reservation_id }) => reservation_id);
+}
+
 /** PostgreSQL decides who has a seat. Every statement names its owner, and every one may be repeated. */
 export function createSeatHolds(database: Pool, locks: SeatLocks) {
-  /** Expires what is due in the event; answers which reservations those were. */
-  async function expireDue(event_id: string): Promise<string[]> {
-    const { rows } = await database.query<{ reservation_id: string; seat_ids: string[] }>({
-      name: 'expire-due',
-      text: EXPIRE_DUE,
-      values: [event_id],
-    });
-    await Promise.allSettled(
-      rows.map(async (row) => {
-        await locks.announce({ ...row, event_id }, 'AVAILABLE');
-        await locks.unlock({ ...row, event_id });
-      }),
-    );
-    return rows.map(({ reservation_id }) => reservation_id);
-  }
-
   /** The hold that is made now, or was before. */
   async function grant(request: HoldRequest): Promise<HoldRow | undefined> {
     const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
@@ -258,7 +259,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
      */
     async releaseSeats(request: ReleaseRequest): Promise<Ending> {
       const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
-      if (ending === 'EXPIRED' && (await expireDue(event_id)).includes(reservation_id)) return ending;
+      if (ending === 'EXPIRED' && (await expireDue(database, locks, event_id)).includes(reservation_id)) return ending;
       const { rows } = await database.query<{ ending: Ending; free: string[] }>({
         name: 'release-seats',
         text: RELEASE,

@@ -5,6 +5,7 @@ import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
 import addFormats from 'ajv-formats';
 import fastify, { LogController, type FastifySchemaCompiler } from 'fastify';
+import { exposeAudits } from './audit-metrics.ts';
 import { createAuthentication, guardRoutes } from './auth.ts';
 import { answerMalformed, sendProblem } from './failures.ts';
 import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
@@ -46,6 +47,7 @@ function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): string {
 /** Builds the API; never listens. */
 export async function buildApp(deps: ApiDependencies): Promise<Api> {
   const metrics = createMetrics();
+  exposeAudits(metrics.registry, deps.database);
   const microCache = new MicroCache();
   const edges = {
     headersOf: (request: IncomingMessage) => ({ [REQUEST_ID_HEADER]: requestIdOf(request) }),

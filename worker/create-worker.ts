@@ -5,6 +5,7 @@ import {
   type WorkerOptions,
 } from '@temporalio/worker';
 import type { DataConverter } from '@temporalio/common';
+import type { Audits } from '../activities/audits.ts';
 import type { Activities } from '../activities/index.ts';
 import { TaskQueues } from '../workflows/messages.ts';
 
@@ -41,6 +42,25 @@ export interface WorkersOptions {
   activities: Activities;
   /** The workflows as a bundle, or as a path to bundle from. */
   workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'>;
+}
+
+/** Runs audits and what they heal, beside the workers of a worker process. */
+export function createAuditWorker(
+  options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'> & { audits: Audits },
+) {
+  const { connection, namespace, dataConverter, workflows, seats, audits } = options;
+  return Worker.create({
+    connection,
+    namespace,
+    dataConverter,
+    ...workflows,
+    shutdownGraceTime: SHUTDOWN_GRACE,
+    taskQueue: TaskQueues.audits,
+    activities: { ...seats, ...audits },
+    maxCachedWorkflows: 20,
+    maxConcurrentWorkflowTaskExecutions: 4,
+    maxConcurrentLocalActivityExecutions: 4,
+  });
 }
 
 /** Runs reservations' workflows and their local activities. A worker process has one, and so has each API process. */

@@ -1,12 +1,16 @@
 /** `npm run worker`: runs reservations' workflows, payments and mail until it is stopped. */
+import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
+import { createAudits } from '../activities/audits.ts';
 import { createActivities } from '../activities/index.ts';
 import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
+import { createSeatLocks } from '../activities/seat-locks.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
 import { prepareDatabase } from '../db/prepare.ts';
-import { createWorkers } from './create-worker.ts';
+import { keepAuditSchedules } from './audit-schedules.ts';
+import { createAuditWorker, createWorkers } from './create-worker.ts';
 import { installTemporalRuntime } from './runtime.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 import { builtWorkflows } from './workflow-bundle.ts';
@@ -15,30 +19,35 @@ await runProcess('worker', async (config, log) => {
   installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
   const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
-  await registerSearchAttributes(connection, config.TEMPORAL_NAMESPACE);
+  const namespace = config.TEMPORAL_NAMESPACE;
+  await registerSearchAttributes(connection, namespace);
   const database = connectPostgres(config.DATABASE_URL, 20, log);
   const redis = connectRedis(config.REDIS_URL, log);
-  const workers = await createWorkers({
-    connection,
-    namespace: config.TEMPORAL_NAMESPACE,
-    dataConverter: createDataConverter(createPayloadCodec(config.ENCRYPTION_KEY)),
-    activities: createActivities({
-      database,
-      redis,
-      gateway: createSandboxGateway(database),
-      smtpUrl: config.SMTP_URL,
-      mailFrom: config.MAIL_FROM,
-      log,
-    }),
-    workflows: builtWorkflows,
+  const dataConverter = createDataConverter(createPayloadCodec(config.ENCRYPTION_KEY));
+  const temporal = new Client({ connection, namespace, dataConverter });
+  const activities = createActivities({
+    database,
+    redis,
+    gateway: createSandboxGateway(database),
+    smtpUrl: config.SMTP_URL,
+    mailFrom: config.MAIL_FROM,
+    log,
   });
+  const audits = createAudits({ database, redis, temporal }, createSeatLocks(redis, log), log);
+  const common = { connection, namespace, dataConverter, workflows: builtWorkflows };
+  const workers = [
+    ...(await createWorkers({ ...common, activities })),
+    await createAuditWorker({ ...common, seats: activities.seats, audits }),
+  ];
   const running = Promise.all(workers.map((worker) => worker.run()));
   running.catch((error: unknown) => {
     log.fatal({ err: error }, 'a worker failed');
     process.exit(1);
   });
+  const schedules = keepAuditSchedules(temporal, database, log);
   return {
     async stop() {
+      await schedules.stop();
       for (const worker of workers) worker.shutdown();
       await running;
       await connection.close();

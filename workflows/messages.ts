@@ -4,9 +4,10 @@ import { defineSearchAttributeKey } from '@temporalio/common';
 import type { Hold, HoldRefusal, HoldResult } from '../activities/seat-holds.ts';
 import type { Ending, Failure } from '../domain/model.ts';
 
-/** Workflows and their local activities; payments (rate limited) and mail have queues of their own. */
+/** Workflows and their local activities; payments (rate limited) and mail have queues of their own, audits too. */
 export const TaskQueues = {
   reservations: 'reservations',
+  audits: 'audits',
   payments: 'payments',
   notifications: 'notifications',
 } as const;

@@ -35,7 +35,7 @@ export const { authorisePayment, verifyCharge } = proxyActivities<Activities['pa
 });
 
 /** Money that is reserved or taken is never left in doubt: without end. */
-export const { capturePayment, giveBackPayment, cancelPayment } = proxyActivities<Activities['payments']>({
+export const { capturePayment, giveBackPayment, cancelPayment, listCharges } = proxyActivities<Activities['payments']>({
   taskQueue: TaskQueues.payments,
   startToCloseTimeout: '20 seconds',
   heartbeatTimeout: '4 seconds',

@@ -80,6 +80,24 @@ describe('operations', () => {
     expect(await reply.text()).toMatch(/^http_request_duration_seconds_count\{.*route="\/api\/v1\/events".*\} \d+$/m);
   });
 
+  test('/metrics tells what the last audits found, by kind and without naming events', async () => {
+    await system.stores.database.query(
+      `INSERT INTO audits VALUES ('demo-theatre', now() - interval '5 s', '{ "stale_locks": 2, "lost_seats": 0 }', 7),
+                                 ('demo-stadium', now(), '{ "stale_locks": 1, "lost_seats": 0 }', 1)`,
+    );
+    await system.stores.database.query(
+      `INSERT INTO reservations VALUES ('res_healed', 'demo-theatre', 'ann', '{}', 0, 'EUR', 'EXPIRED', 1, now(), now())`,
+    );
+    await system.stores.database.query('UPDATE reservations SET healed_at = now()');
+    const metrics = await (await get('/metrics')).text();
+    expect(metrics).toContain('holdfast_audit_faults{kind="stale_locks"} 3');
+    expect(metrics).toContain('holdfast_audit_faults{kind="lost_seats"} 0');
+    expect(metrics).toContain('holdfast_audit_healed{what="expired"} 1');
+    expect(metrics).toContain('holdfast_audit_healed{what="locks"} 8');
+    expect(metrics).toMatch(/^holdfast_audit_age_seconds [5-9]/m);
+    expect(metrics).not.toContain('demo-');
+  });
+
   test('/openapi.json describes every call of the contract as OpenAPI 3.1', async () => {
     expect(await (await get('/openapi.json')).json()).toMatchObject({
       openapi: expect.stringMatching(/^3\.1\./),

@@ -36,6 +36,7 @@ export const createFakeActivities = () => ({
         : { status: 'AUTHORIZED', charge_id: CHARGE },
     ),
     verifyCharge: vi.fn<Payments['verifyCharge']>(async ({ charge_id }) => ({ status: 'AUTHORIZED', charge_id })),
+    listCharges: vi.fn<Payments['listCharges']>(async () => []),
     capturePayment: vi.fn<Payments['capturePayment']>(async () => true),
     giveBackPayment: vi.fn<Payments['giveBackPayment']>(async () => undefined),
     cancelPayment: vi.fn<Payments['cancelPayment']>(async () => undefined),

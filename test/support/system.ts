@@ -2,6 +2,7 @@
 import { Client } from '@temporalio/client';
 import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
+import { createAudits } from '../../activities/audits.ts';
 import { createActivities, createSeatActivities, type Activities } from '../../activities/index.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
@@ -16,7 +17,8 @@ import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
 import { readSettings, type Settings } from '../../runtime/config.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
-import { createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
+import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
+import { createAuditWorker, createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
 Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
@@ -48,6 +50,32 @@ export async function startWorkers(
   return {
     async stop() {
       for (const worker of workers) worker.shutdown();
+      await running;
+      await connection.close();
+    },
+  };
+}
+
+/** Audits every event of `stores`, every second and with a patience of one. */
+export async function startAuditor(stores: Stores): Promise<RunningWorkers> {
+  const { database, redis, namespace } = stores;
+  const connection = await NativeConnection.connect({ address: inject('temporal_address') });
+  const dataConverter = createDataConverter(createPayloadCodec(undefined));
+  const temporal = new Client({ connection, namespace, dataConverter });
+  const seatLocks = createSeatLocks(redis, log);
+  const worker = await createAuditWorker({
+    connection,
+    namespace,
+    dataConverter,
+    workflows: { workflowBundle: workflowBundle() },
+    seats: createSeatActivities(database, seatLocks),
+    audits: createAudits({ database, redis, temporal }, seatLocks, log, 1),
+  });
+  const running = worker.run();
+  await renewAuditSchedules(temporal, database, 1_000);
+  return {
+    async stop() {
+      worker.shutdown();
       await running;
       await connection.close();
     },

@@ -1,0 +1,78 @@
+import { createHash } from 'node:crypto';
+import { ScheduleAlreadyRunning, ScheduleNotFoundError, type Client, type ScheduleOptions } from '@temporalio/client';
+import type { Pool } from 'pg';
+import type { Logger } from '../runtime/logger.ts';
+import { TaskQueues } from '../workflows/messages.ts';
+
+/** What a terminated reservation had is free again 60 s after its deadline, with some to spare. */
+const AUDIT_EVERY_MS = 30_000;
+
+/** How soon an event that was added gets its audits. */
+const RENEW_EVERY_MS = 30_000;
+
+/** Of more events on sale at once, those that come first are audited. */
+const MAX_EVENTS = 1_000;
+
+const TEMPORAL_DEADLINE_MS = 10_000;
+const PREFIX = 'audit:';
+
+/** Until the longest hold that began with the last show has ended. */
+const ON_SALE = `
+SELECT event_id FROM events
+WHERE greatest(date, (SELECT max(show_time) FROM unnest(show_times) AS show_time)) > now() - interval '2 hours'
+ORDER BY date, event_id LIMIT $1`;
+
+/** Gives each event on sale its schedule, and takes those of events that are over. Several workers may do so at once. */
+export async function renewAuditSchedules(client: Client, database: Pool, everyMs = AUDIT_EVERY_MS): Promise<void> {
+  const { schedule, connection } = client;
+  const { rows } = await database.query<{ event_id: string }>(ON_SALE, [MAX_EVENTS]);
+  const wanted = new Map(rows.map(({ event_id }) => [PREFIX + event_id, event_id]));
+  await connection.withDeadline(Date.now() + TEMPORAL_DEADLINE_MS, async () => {
+    for await (const { scheduleId } of schedule.list()) {
+      if (!scheduleId.startsWith(PREFIX) || wanted.delete(scheduleId)) continue;
+      await schedule.getHandle(scheduleId).delete().catch(unless(ScheduleNotFoundError));
+    }
+    for (const [scheduleId, eventId] of wanted) {
+      await schedule.create(auditSchedule(scheduleId, eventId, everyMs)).catch(unless(ScheduleAlreadyRunning));
+    }
+  });
+}
+
+/** Audits of many events are spread over the time between two of one. */
+const auditSchedule = (scheduleId: string, eventId: string, everyMs: number): ScheduleOptions => ({
+  scheduleId,
+  spec: {
+    intervals: [{ every: everyMs, offset: createHash('sha256').update(eventId).digest().readUInt32BE() % everyMs }],
+  },
+  policies: { overlap: 'SKIP', catchupWindow: everyMs },
+  action: {
+    type: 'startWorkflow',
+    workflowType: 'audit',
+    workflowId: scheduleId,
+    args: [eventId],
+    taskQueue: TaskQueues.audits,
+    workflowExecutionTimeout: 2 * AUDIT_EVERY_MS,
+  },
+});
+
+const unless = (expected: new (...of: never[]) => Error) => (error: unknown) => {
+  if (!(error instanceof expected)) throw error;
+};
+
+/** Renews the schedules now and every half minute, until it is stopped. */
+export function keepAuditSchedules(client: Client, database: Pool, log: Logger): { stop(): Promise<void> } {
+  const renew = () =>
+    renewAuditSchedules(client, database).catch((error: unknown) =>
+      log.warn({ err: error }, 'the schedules of audits could not be renewed'),
+    );
+  let renewing = renew();
+  const timer = setInterval(() => {
+    renewing = renewing.then(renew);
+  }, RENEW_EVERY_MS);
+  return {
+    async stop() {
+      clearInterval(timer);
+      await renewing;
+    },
+  };
+}
