@@ -23,6 +23,8 @@ export interface KeyedRequest {
 
 interface StoredAnswer {
   is_same_request: boolean;
+  /** The key was there before. */
+  is_repeat: boolean;
   response_status: number | null;
   response_headers: Record<string, string> | null;
   response_body: unknown;
@@ -37,7 +39,7 @@ WITH forgotten AS (
 )
 INSERT INTO idempotency_keys (scope, key, request_hash) VALUES ($1, $2, $3)
 ON CONFLICT (scope, key) DO UPDATE SET key = excluded.key
-RETURNING request_hash = $3 AS is_same_request, response_status, response_headers, response_body`;
+RETURNING request_hash = $3 AS is_same_request, xmax <> 0 AS is_repeat, response_status, response_headers, response_body`;
 
 /** The first answer stays. */
 const STORE_ANSWER = `
@@ -59,7 +61,7 @@ const isFinal = (status: number) => status < 500 && status !== 429;
  * @throws Problem IDEMPOTENCY_KEY_REUSED when the key was used with another body
  */
 export function createIdempotency(database: Pool) {
-  async function claimKey(scope: string, key: string, hash: Buffer): Promise<Answer | undefined> {
+  async function claimKey(scope: string, key: string, hash: Buffer): Promise<{ before?: Answer; isRepeat: boolean }> {
     const { rows } = await database.query<StoredAnswer>({
       name: 'claim-key',
       text: CLAIM_KEY,
@@ -69,24 +71,25 @@ export function createIdempotency(database: Pool) {
     if (stored && !stored.is_same_request) {
       throw new Problem('IDEMPOTENCY_KEY_REUSED', 'Use a new key for a new request.');
     }
-    if (stored?.response_status == null) return undefined;
-    return {
+    if (stored?.response_status == null) return { isRepeat: stored?.is_repeat ?? false };
+    const before = {
       status: stored.response_status,
       headers: { ...stored.response_headers, 'idempotency-replayed': 'true' },
       body: stored.response_body,
     };
+    return { before, isRepeat: true };
   }
 
   return async function answerOnce(
     { scope, key, body }: KeyedRequest,
-    work: () => Promise<Answer>,
+    work: (isRepeat: boolean) => Promise<Answer>,
     toAnswer: (problem: Problem) => Answer,
   ): Promise<Answer> {
-    if (key === undefined) return work();
+    if (key === undefined) return work(false);
     const hash = hashOf(body);
-    const before = await claimKey(scope, key, hash);
+    const { before, isRepeat } = await claimKey(scope, key, hash);
     if (before) return before;
-    const answer = await work().catch((error: unknown) => {
+    const answer = await work(isRepeat).catch((error: unknown) => {
       if (error instanceof Problem && isFinal(error.status)) return toAnswer(error);
       throw error;
     });
@@ -95,7 +98,7 @@ export function createIdempotency(database: Pool) {
       text: STORE_ANSWER,
       values: [scope, key, answer.status, JSON.stringify(answer.headers), JSON.stringify(answer.body)],
     });
-    return rowCount === 1 ? answer : ((await claimKey(scope, key, hash)) ?? answer);
+    return rowCount === 1 ? answer : ((await claimKey(scope, key, hash)).before ?? answer);
   };
 }
 

@@ -131,6 +131,20 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
       return reserving;
     },
 
+    /** Whether an earlier try of this reservation may still get its seats, or has them. */
+    async isUnderWay(reservationId: string): Promise<boolean> {
+      if (underWay.has(reservationId)) return true;
+      try {
+        const { status } = await within(TEMPORAL_DEADLINE_MS, () =>
+          client.workflow.getHandle(reservationId).describe(),
+        );
+        return status.name === 'RUNNING';
+      } catch (error) {
+        if (error instanceof NotRunning) return false;
+        throw error;
+      }
+    },
+
     /**
      * Hands a payment to the reservation; resolves once it is accepted, which is durable. The same `updateId` again
      * finds the payment that is there.

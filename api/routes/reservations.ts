@@ -26,6 +26,13 @@ const ReservationBody = Type.Object(
 );
 type ReservationBody = Static<typeof ReservationBody>;
 
+interface HoldRequest {
+  body: ReservationBody;
+  key: string | undefined;
+  /** The key came before, and its outcome is not known. */
+  isRepeat: boolean;
+}
+
 const ReservationParams = Type.Object({ reservation_id: Id });
 
 /** Retries of a key whose earlier reservations ended without an answer; more is a client that never listens. */
@@ -91,14 +98,16 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
-  async function reserve(body: ReservationBody, key: string | undefined): Promise<{ id: string; reserved: Reserved }> {
+  async function reserve({ body, key, isRepeat }: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
     const { event_id, seat_ids, user_id } = body;
     const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
       const id = reservationId(user_id, key, attempt);
       const refuseTaken = async () => {
         const taken = await seatLocks.findTaken({ event_id, seat_ids, reservation_id: id });
-        if (taken.length > 0) throw seatsUnavailable(taken);
+        if (taken.length === 0) return;
+        // Nobody is told no whose earlier try may yet be told yes.
+        if (!isRepeat || !(await workflows.isUnderWay(id))) throw seatsUnavailable(taken);
       };
       await refuseTaken();
       try {
@@ -114,7 +123,8 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     throw unavailable('This key was retried too often: use a new one.');
   }
 
-  async function createReservation(body: ReservationBody, key: string | undefined): Promise<Answer> {
+  async function createReservation(request: HoldRequest): Promise<Answer> {
+    const { body } = request;
     const entry = await requireEvent(catalog, body.event_id);
     const foreign = await catalog.getForeignSeats(entry, body.seat_ids);
     if (foreign.length > 0) {
@@ -122,7 +132,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         seat_ids: foreign,
       });
     }
-    const { id, reserved } = await reserve(body, key);
+    const { id, reserved } = await reserve(request);
     if (reserved.status === 'HELD') return heldAnswer(id, body, reserved.hold);
     if (reserved.status === 'REFUSED') {
       throw 'seat_limit' in reserved ? seatLimitReached(reserved.seat_limit) : seatsUnavailable(reserved.conflicts);
@@ -147,7 +157,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       const key = headers['idempotency-key'];
       const answer = await answerOnce(
         { scope: scopeOf(caller, 'POST /reservations'), key, body },
-        () => createReservation(body, key),
+        (isRepeat) => createReservation({ body, key, isRepeat }),
         (problem) => problemAnswer(problem, '/api/v1/reservations'),
       );
       return sendAnswer(reply, answer);

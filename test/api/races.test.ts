@@ -4,6 +4,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
+import { seatLock } from '../../domain/redis-keys.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { addEvent } from '../support/house.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
@@ -238,6 +239,39 @@ test('a payment that was accepted in time and is being rescued is told alike to 
     rival.release(true);
   }
   expect((await buyer.charges(reservation_id)).map(({ status }) => status)).toEqual(['CAPTURED']);
+});
+
+test('a hold whose outcome is not known is not refused to its repeat while it may yet be granted', async () => {
+  const { database, redis } = system.stores;
+  const { event_id, seat_ids } = await addEvent(database, 1);
+  const lock = seatLock(event_id, seat_ids[0] ?? '');
+  const key = { 'idempotency-key': randomUUID() };
+  const slow = await database.connect();
+  const waitingHold = () =>
+    until('the hold waits for the seat', async () => {
+      const { rows } = await database.query<{ query_start: Date }>(
+        `SELECT query_start FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+      );
+      return rows[0]?.query_start.getTime();
+    });
+  try {
+    await slow.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+    const first = buyer.hold(event_id, seat_ids, 'ann', key);
+    const firstTry = await waitingHold();
+    expect((await first).status).toBe(503);
+    await until('it is tried again, past the lock in Redis', async () => (await waitingHold()) > firstTry);
+    await redis.set(lock, 'res_of_somebody_else');
+    const repeat = buyer.hold(event_id, seat_ids, 'ann', key);
+    await Promise.race([repeat, delay(300)]);
+    await redis.del(lock);
+    await slow.query('ROLLBACK');
+    const { status, body } = await repeat;
+    expect(status).toBe(201);
+    const { rows } = await database.query('SELECT reservation_id FROM reservations WHERE event_id = $1', [event_id]);
+    expect(rows).toEqual([{ reservation_id: body.reservation_id }]);
+  } finally {
+    slow.release(true);
+  }
 });
 
 test('100 holds of a second end not before it is over, and within a second after', async () => {
