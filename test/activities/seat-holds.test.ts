@@ -3,6 +3,7 @@ import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSeatHolds } from '../../activities/seat-holds.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
+import { seatLock } from '../../domain/redis-keys.ts';
 import { connectRedis } from '../../runtime/connections.ts';
 import { addEvent } from '../support/house.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
@@ -161,4 +162,11 @@ test('a booking that comes after its own undo books nothing, and the hold goes o
   const again = await holds.unbookSeats({ ...mine, fence });
   expect(await holds.releaseSeats({ ...mine, fence: again, ending: 'RELEASED' })).toBe('RELEASED');
   expect([...(await owners(event_id)).values()]).toEqual([null, null]);
+});
+
+test('a lock outlives its hold', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 1);
+  const { holdSeats } = createSeatHolds(stores.database, createSeatLocks(stores.redis, log));
+  await holdSeats(request('res_locked', event_id, seat_ids, 10));
+  expect(await stores.redis.pttl(seatLock(event_id, seat_ids[0] ?? ''))).toBeGreaterThan(10_000);
 });

@@ -216,6 +216,20 @@ test('a key whose first request was never answered can be used again', async () 
   expect(again.body).toMatchObject({ reservation_id: first.body.reservation_id, status: 'HELD' });
 });
 
+test('a key whose first request was never answered, and whose reservation has ended begins another', async () => {
+  const seats = takeSeats(1);
+  const key = newKey();
+  const first = await hold(seats, key);
+  expect((await buyer.release(first.body.reservation_id)).status).toBe(200);
+  await stores.database.query('UPDATE idempotency_keys SET response_status = NULL WHERE key = $1', [
+    key['idempotency-key'],
+  ]);
+  const again = await hold(seats, key);
+  expect(again.status).toBe(201);
+  expect(again.body.reservation_id).not.toBe(first.body.reservation_id);
+  expect((await buyer.reservation(first.body.reservation_id)).body.status).toBe('RELEASED');
+});
+
 test('a key of 255 visible characters is taken', async () => {
   const key = { 'idempotency-key': '~'.repeat(255) };
   const seats = takeSeats(1);
