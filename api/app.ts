@@ -44,6 +44,8 @@ function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): string {
   return typeof given === 'string' && REQUEST_ID.test(given) ? given : randomUUID();
 }
 
+const headersOf = ({ id }: { id: string }) => ({ ...EVERY_ANSWER, [REQUEST_ID_HEADER]: id });
+
 /** Builds the API; never listens. */
 export async function buildApp(deps: ApiDependencies): Promise<Api> {
   const metrics = createMetrics();
@@ -62,8 +64,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),
     genReqId: requestIdOf,
     // Of a URL that is no URL: comes before any hook.
-    frameworkErrors: (error, request, reply) =>
-      void sendProblem(error, request, reply.header(REQUEST_ID_HEADER, request.id)),
+    frameworkErrors: (error, request, reply) => void sendProblem(error, request, reply.headers(headersOf(request))),
     clientErrorHandler: answerMalformed,
     routerOptions: { ignoreTrailingSlash: true },
   });
@@ -77,7 +78,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
   });
   app.addHook('onRequest', (request, reply, done) => {
-    reply.headers({ ...EVERY_ANSWER, [REQUEST_ID_HEADER]: request.id });
+    reply.headers(headersOf(request));
     const hasHost = request.headers.host !== undefined;
     done(hasHost ? undefined : new Problem('INVALID_REQUEST', 'The Host header is missing.'));
   });

@@ -124,6 +124,7 @@ export function createAuthentication(settings: KeySettings, log: Logger): Authen
   };
   const verified = new LRUCache<string, Caller>({
     maxSize: VERIFIED_CHARACTERS,
+    perf: { now: () => Date.now() }, // `exp` is a time of day
     sizeCalculation: (_caller, token) => token.length,
   });
 

@@ -50,7 +50,8 @@ const RESPONSE_HEADERS = [
 export async function allowOrigins(app: Api, origins: string[]): Promise<void> {
   if (origins.length === 0) return;
   app.addHook('onRoute', (route) => {
-    const isPublicRead = route.config?.access === 'public' && [route.method].flat().includes('GET');
+    const methods = [route.method].flat();
+    const isPublicRead = route.config?.access === 'public' && methods.includes('GET') && !methods.includes('OPTIONS');
     if (isPublicRead) route.config = { ...route.config, cors: { origin: '*' } };
   });
   await app.register(cors, {

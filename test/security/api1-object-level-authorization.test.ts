@@ -5,7 +5,8 @@ import { buyerAt, type ProblemBody } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
 import { startSystem } from '../support/system.ts';
-import { guarded, operatorToken, tokenFor } from '../support/tokens.ts';
+import { guarded } from '../support/guarded-api.ts';
+import { operatorToken, tokenFor } from '../support/tokens.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
 let ann: ReturnType<typeof buyerAt>;

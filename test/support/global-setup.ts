@@ -11,7 +11,7 @@ import { prepareDatabase } from '../../db/prepare.ts';
 import { workflowsPath } from '../../worker/workflow-bundle.ts';
 
 /** More than there are test files that start a system of their own. */
-const NAMESPACES = 40;
+const NAMESPACES = 60;
 
 declare module 'vitest' {
   export interface ProvidedContext {

@@ -14,7 +14,7 @@ export async function exchange(url: string, bytes: string | Buffer): Promise<Rep
   return parse(Buffer.concat(received).toString());
 }
 
-function parse(text: string): Reply<ProblemBody> {
+export function parse(text: string): Reply<ProblemBody> {
   const [head = '', body = ''] = text.split('\r\n\r\n', 2);
   const [statusLine = '', ...lines] = head.split('\r\n');
   const headers = new Headers(

@@ -88,6 +88,7 @@ export async function startApi(
   holdSeconds: number,
   admission = new Admission(),
   settings: Partial<Settings> = {},
+  logOfApi = log,
 ) {
   const { database, redis, redisUrl, namespace } = stores;
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
@@ -109,8 +110,8 @@ export async function startApi(
   const workflows = createReservationWorkflows(client, outcomes);
   await workflows.warmUp();
   const app = await buildApp({
-    config: { ...readSettings({}), HOLD_SECONDS: holdSeconds, ...settings },
-    log,
+    config: { ...readSettings({}), ...settings, HOLD_SECONDS: holdSeconds },
+    log: logOfApi,
     database,
     redis,
     seatLocks,
