@@ -140,7 +140,8 @@ async function docsRoutes(docs: Api): Promise<void> {
   docs.addHook('onRequest', async (_request, reply) => {
     reply.headers({ 'content-security-policy': DOCS_POLICY, 'cache-control': 'no-cache' });
   });
-  await docs.register(scalar, { routePrefix: '/docs' });
+  // Its fonts would come from another site.
+  await docs.register(scalar, { routePrefix: '/docs', configuration: { withDefaultFonts: false } });
 }
 
 /** Remembers which methods each path takes; what it returns lets the paths refuse all others, with `Allow`. */
