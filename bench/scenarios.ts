@@ -7,6 +7,8 @@ import { latenciesByKind, latenciesOf, type Latencies } from './stats.ts';
 /** The stadium's seats by number: 0 is the first seat of the first row. */
 export const STADIUM = { event_id: 'demo-stadium', seats: 50_000 };
 
+export const SEATS_PATH = `/api/v1/events/${STADIUM.event_id}/seats`;
+
 export function stadiumSeat(n: number): string {
   const [block, rest] = [Math.floor(n / 2_500) + 1, n % 2_500];
   return `demo-stadium-block-${block}-${Math.floor(rest / 50) + 1}-${(rest % 50) + 1}`;
