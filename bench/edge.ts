@@ -33,6 +33,8 @@ export async function startEdge(apiUrl: string, progress: (line: string) => void
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const ended = once(nginx, 'exit');
+  const kill = () => nginx.kill('SIGKILL');
+  process.once('exit', kill);
   const url = `http://127.0.0.1:${port}`;
   try {
     await once(nginx, 'spawn');
@@ -48,6 +50,7 @@ export async function startEdge(apiUrl: string, progress: (line: string) => void
     async stop() {
       nginx.kill('SIGTERM');
       await ended;
+      process.off('exit', kill);
       await rm(folder, { recursive: true });
     },
   };

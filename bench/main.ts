@@ -71,6 +71,7 @@ async function note(name: string, run: () => Promise<unknown>): Promise<void> {
   await writeFile(`${OUT}/report.json`, `${JSON.stringify(report, null, 2)}\n`);
 }
 
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(130)); // which ends what was started
 await mkdir(OUT, { recursive: true });
 for (const [name, run] of Object.entries(APART)) if (isWanted(name)) await note(name, run);
 if (Object.keys(SCENARIOS).some(isWanted)) {

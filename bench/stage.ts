@@ -1,6 +1,7 @@
 /** What is measured, each part a process of its own: services, and the product or the floors. */
 import { spawn, type ChildProcess } from 'node:child_process';
 import { on, once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -44,6 +45,7 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bench-'));
   const dataDir = await DataDir.claim(folder, log);
   const services = await startServices({ dataDir, log });
+  process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })); // by then they were killed
   const { pids } = Value.Parse(ServicePids, JSON.parse(await readFile(join(folder, 'services.json'), 'utf8')));
 
   async function run(program: string, settings: Record<string, string> = {}): Promise<Part> {

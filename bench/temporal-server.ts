@@ -114,6 +114,8 @@ export async function startTemporalServer(databaseUrl: string, progress: (line: 
     env: { ...process.env, GOGC: '800' },
   });
   const ended = once(server, 'exit');
+  const kill = () => server.kill('SIGKILL');
+  process.once('exit', kill);
   await createNamespace(address, progress);
   return {
     address,
@@ -121,6 +123,7 @@ export async function startTemporalServer(databaseUrl: string, progress: (line: 
     async stop() {
       server.kill('SIGTERM');
       await ended;
+      process.off('exit', kill);
       await rm(folder, { recursive: true });
     },
   };
