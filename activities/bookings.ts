@@ -28,7 +28,7 @@ UPDATE reservations SET release_at = expires_at WHERE reservation_id = $2 AND st
 
 const CONFIRM = `
 WITH confirmed AS (
-  UPDATE bookings SET status = 'CONFIRMED' WHERE booking_id = $1 AND status = 'PENDING'
+  UPDATE bookings SET status = 'CONFIRMED', charge_id = $3 WHERE booking_id = $1 AND status = 'PENDING'
 )
 UPDATE reservations SET status = 'CONFIRMED' WHERE reservation_id = $2 AND status = 'HELD'`;
 
@@ -56,8 +56,9 @@ export function createBookings(database: Pool) {
     },
 
     /** The booking and its reservation are CONFIRMED together. */
-    async confirmBooking({ booking_id, reservation_id }: BookingOfReservation): Promise<void> {
-      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, reservation_id] });
+    async confirmBooking(booking: BookingOfReservation & { charge_id: string }): Promise<void> {
+      const { booking_id, reservation_id, charge_id } = booking;
+      await database.query({ name: 'confirm-booking', text: CONFIRM, values: [booking_id, reservation_id, charge_id] });
     },
   };
 }

@@ -22,6 +22,7 @@ import { reservationRoutes } from './routes/reservations.ts';
 import { sandboxRoutes } from './routes/sandbox.ts';
 import { seatStreamRoutes } from './routes/seat-stream.ts';
 import { seatRoutes } from './routes/seats.ts';
+import { webhookRoutes } from './routes/webhooks.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
 const REQUEST_ID_HEADER = 'x-request-id';
@@ -111,6 +112,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
       await seatStreamRoutes(api, deps);
       await reservationRoutes(api, deps);
       await bookingRoutes(api, deps);
+      if (deps.config.WEBHOOK_SECRET !== undefined) await webhookRoutes(api, deps);
       if (deps.config.PAYMENT_GATEWAY === 'sandbox') await sandboxRoutes(api, deps);
     },
     { prefix: '/api/v1' },

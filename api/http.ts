@@ -16,6 +16,7 @@ import type { Queries } from './queries.ts';
 import type { ReservationWorkflows } from './reservation-workflows.ts';
 import type { SeatMaps } from './seat-maps.ts';
 import type { SeatStream } from './seat-stream.ts';
+import type { Webhooks } from './webhooks.ts';
 
 /** What the routes work with. */
 export interface ApiDependencies {
@@ -31,6 +32,7 @@ export interface ApiDependencies {
   workflows: ReservationWorkflows;
   admission: Admission;
   answerOnce: AnswerOnce;
+  webhooks: Webhooks;
 }
 
 /** A server whose handlers are typed by their schemas. */

@@ -3,6 +3,7 @@ import { Type, type TSchema } from 'typebox';
 /** Every way in which a request is refused: its word, its HTTP status and what it is called (RFC 9457). */
 const PROBLEMS = {
   INVALID_REQUEST: [400, 'The request is not valid'],
+  INVALID_SIGNATURE: [400, 'The signature is not valid'],
   SHOW_TIME_REQUIRED: [400, 'The event has several shows: name one'],
   UNAUTHENTICATED: [401, 'A valid bearer token is needed'],
   PAYMENT_DECLINED: [402, 'The payment was declined'],

@@ -161,6 +161,18 @@ export function createQueries(database: Pool) {
       return rows.map(toBooking);
     },
 
+    /** What a charge has become where its reservation hears no more. UNDECIDED: the auditor will end the reservation. */
+    async getUseOfCharge(reservationId: string, chargeId: string): Promise<'BOOKED' | 'NONE' | 'UNDECIDED'> {
+      const { rows } = await database.query<{ status: Reservation['status']; is_booked: boolean }>(
+        `SELECT status, EXISTS (
+           SELECT 1 FROM bookings WHERE reservation_id = $1 AND status = 'CONFIRMED' AND coalesce(charge_id, $2) = $2) AS is_booked
+         FROM reservations WHERE reservation_id = $1`,
+        [reservationId, chargeId],
+      );
+      if (rows[0]?.is_booked) return 'BOOKED';
+      return rows[0]?.status === 'HELD' ? 'UNDECIDED' : 'NONE';
+    },
+
     async ping(): Promise<void> {
       await database.query('SELECT 1');
     },

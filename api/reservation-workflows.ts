@@ -16,6 +16,7 @@ import {
   TaskQueues,
   claim,
   pay,
+  payment as paymentSignal,
   release,
   searchAttributes,
   type PaymentOutcome,
@@ -175,6 +176,26 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
         if (error instanceof OutcomeUnknown) return undefined;
         throw error;
       }
+    },
+
+    /** Tells of money that was reserved or taken elsewhere; resolves once the reservation is sure to hear of it. */
+    sendCharge(reservationId: string, chargeId: string): Promise<void> {
+      return within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.getHandle(reservationId).signal(paymentSignal, { charge_id: chargeId }),
+      );
+    },
+
+    /** Has a charge given back that its reservation is not left to hear of, however often it is asked for. */
+    async giveBack(reservationId: string, chargeId: string): Promise<void> {
+      await within(TEMPORAL_DEADLINE_MS, () =>
+        client.workflow.start('giveBack', {
+          workflowId: `give-back-${chargeId}`,
+          taskQueue: TaskQueues.reservations,
+          args: [{ charge_id: chargeId, reservation_id: reservationId }],
+          workflowIdConflictPolicy: 'USE_EXISTING',
+          staticSummary: `a charge of ${reservationId}, which had ended`,
+        }),
+      );
     },
 
     /** Gives the seats back; answers how the reservation ended, which may be by a payment that came first. */

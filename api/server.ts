@@ -20,6 +20,7 @@ import { createQueries } from './queries.ts';
 import { createReservationWorkflows } from './reservation-workflows.ts';
 import { createSeatMaps } from './seat-maps.ts';
 import { createSeatStream } from './seat-stream.ts';
+import { createWebhooks } from './webhooks.ts';
 
 await runProcess('api', async (config, log) => {
   requireKeyOrLoopback(config);
@@ -49,6 +50,7 @@ await runProcess('api', async (config, log) => {
   await Promise.all([workflows.warmUp(), catalog.warmUp()]).catch((error: unknown) =>
     log.warn({ err: error }, 'the first buyers may wait a little'),
   );
+  const webhooks = createWebhooks(database, queries, workflows, log);
   const app = await buildApp({
     config,
     log,
@@ -62,11 +64,13 @@ await runProcess('api', async (config, log) => {
     workflows,
     admission: new Admission(),
     answerOnce: createIdempotency(database),
+    webhooks,
   });
   await app.listen({ host: config.HOST, port: config.PORT });
   return {
     async stop() {
       await app.close();
+      await webhooks.stop();
       worker.shutdown();
       await running;
       seatStream.close();

@@ -75,6 +75,7 @@ const Environment = Type.Object({
   RATE_LIMIT_ADDRESS: Type.Integer({ minimum: 1, maximum: 1_000_000, default: 2_000 }),
   TRUST_PROXY: refined(isTrustedProxy),
   CORS_ORIGINS: refined((text) => listOf(text).every(isOrigin)),
+  WEBHOOK_SECRET: refined((text) => text.split(',').every((secret) => secret.trim().length >= 32)),
   ENCRYPTION_KEY: Type.Optional(Type.String({ pattern: `^${KEY}(,${KEY})*$` })),
   LOG_LEVEL: Type.Enum(['trace', 'debug', 'info', 'warn', 'error', 'silent'], { default: 'info' }),
 });
@@ -106,6 +107,7 @@ const HINTS: Partial<Record<keyof Settings, string>> = {
   RATE_LIMIT_ADDRESS: 'a whole number from 1 to 1000000',
   TRUST_PROXY: 'the number of proxies in front of the API, or their addresses such as 10.0.0.0/8,192.0.2.1',
   CORS_ORIGINS: 'origins such as https://shop.example,https://app.example',
+  WEBHOOK_SECRET: 'a secret of at least 32 characters, or several of these separated by commas',
   ENCRYPTION_KEY: 'what `openssl rand -base64 32` prints, or several of these separated by commas',
   LOG_LEVEL: 'trace, debug, info, warn, error or silent',
 };

@@ -48,7 +48,7 @@ export async function heal(orphan: OrphanedPayment): Promise<'CONFIRMED' | 'EXPI
     charge !== undefined &&
     (await surely.bookSeats({ ...seats, fence })) &&
     (await capturePayment(charge));
-  if (isConfirmed) await surely.confirmBooking(booking);
+  if (isConfirmed) await surely.confirmBooking({ ...booking, charge_id: charge.charge_id });
 
   for (const it of charges) if (!isConfirmed || it !== charge) await giveBackPayment(it);
   if (!isConfirmed) {

@@ -1,4 +1,12 @@
-import { ApplicationFailure, CancellationScope, condition, log, setHandler, workflowInfo } from '@temporalio/workflow';
+import {
+  ApplicationFailure,
+  CancellationScope,
+  condition,
+  log,
+  patched,
+  setHandler,
+  workflowInfo,
+} from '@temporalio/workflow';
 import type { Ending } from '../domain/model.ts';
 import * as messages from './messages.ts';
 import type { PaymentMessage, PaymentOutcome, Refusal, Reserved, Stage } from './messages.ts';
@@ -31,6 +39,8 @@ export class Inbox {
   askedAtMs = workflowInfo().startTime.getTime();
   /** To be settled in order; the first is being settled. */
   readonly payments: Payment[] = [];
+  /** A gateway tells of a charge several times, and in any order: once is enough. */
+  readonly #charges = new Set<string>();
   paymentsTried = 0;
   confirmed: Extract<PaymentOutcome, { status: 'CONFIRMED' }> | undefined;
 
@@ -51,7 +61,7 @@ export class Inbox {
       { validator: (message) => refuse(isPayment(message) ? this.#whyNotPay() : 'MALFORMED_PAYMENT') },
     );
     setHandler(messages.payment, (message) => {
-      if (isPayment(message)) this.#add(message);
+      if (isPayment(message)) this.#hear(message);
       else log.error('a payment signal without payment_token or charge_id was ignored');
     });
     setHandler(
@@ -62,6 +72,14 @@ export class Inbox {
       },
       { validator: () => refuse(this.#whyNotRelease()) },
     );
+  }
+
+  #hear(message: PaymentMessage): void {
+    if ('charge_id' in message) {
+      if (this.#charges.has(message.charge_id) && patched('a charge is heard of once')) return;
+      this.#charges.add(message.charge_id);
+    }
+    this.#add(message);
   }
 
   #add(message: PaymentMessage): Payment {

@@ -56,7 +56,7 @@ export async function settlePayment({ seats, hold, attempt, message }: PaymentAt
   if (!(await capturePayment(charge))) {
     return fail({ code: 'PAYMENT_DECLINED', detail: 'The gateway no longer has the reserved money.' });
   }
-  await surely.confirmBooking(booking);
+  await surely.confirmBooking({ ...booking, charge_id: charge.charge_id });
   return { status: 'CONFIRMED', booking_id: booking.booking_id, charge_id: charge.charge_id };
 }
 

@@ -102,7 +102,11 @@ test('booked seats count, and what is given back or has expired does not', async
   if (!('hold' in held)) throw new TypeError('the first seat is free');
   await bookings.openBooking({ booking_id: 'bkg_limit', reservation_id: booked.reservation_id });
   await holds.bookSeats({ ...booked, fence: held.hold.fence });
-  await bookings.confirmBooking({ booking_id: 'bkg_limit', reservation_id: booked.reservation_id });
+  await bookings.confirmBooking({
+    booking_id: 'bkg_limit',
+    charge_id: 'ch_limit',
+    reservation_id: booked.reservation_id,
+  });
   await holds.holdSeats(released);
   await holds.holdSeats(expired);
 

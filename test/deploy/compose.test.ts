@@ -115,7 +115,7 @@ test('no secret is in the file, and .env.example names each that is asked for', 
   const secrets = services
     .flatMap(([, { environment = {} }]) => Object.entries(environment))
     .filter(([key]) => /PASSWORD|PWD|SECRET|ENCRYPTION_KEY|DATABASE_URL/.test(key));
-  for (const [key, value] of secrets) expect(value, key).toMatch(/\$\{\w+:\?/);
+  for (const [key, value] of secrets) expect(value, key).toMatch(/\$\{\w+:(\?|-\}$)/);
 });
 
 test('every file that is mounted is in the repository', () => {

@@ -94,6 +94,8 @@ describe('settings', () => {
     ['PAYMENT_GATEWAY', 'piggybank', 'sandbox'],
     ['SEED_EVENTS', 'maybe', 'auto, on or off'],
     ['SMTP_URL', 'mail.example', 'a URL such as smtp://'],
+    ['WEBHOOK_SECRET', 'secret', 'a secret of at least 32 characters'],
+    ['WEBHOOK_SECRET', `${'s'.repeat(32)},short`, 'a secret of at least 32 characters'],
     ['ENCRYPTION_KEY', 'secret', 'what `openssl rand -base64 32` prints'],
     ['ENCRYPTION_KEY', `${KEY},`, 'what `openssl rand -base64 32` prints'],
     ['ENCRYPTION_KEY', randomBytes(16).toString('base64'), 'what `openssl rand -base64 32` prints'],

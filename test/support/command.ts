@@ -29,6 +29,7 @@ const NOTHING_SET = {
   TRUST_PROXY: '',
   CORS_ORIGINS: '',
   ENCRYPTION_KEY: '',
+  WEBHOOK_SECRET: '',
 };
 
 export type Command = ReturnType<typeof npm>;

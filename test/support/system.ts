@@ -15,6 +15,7 @@ import { createQueries } from '../../api/queries.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
+import { createWebhooks } from '../../api/webhooks.ts';
 import { readSettings, type Settings } from '../../runtime/config.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
@@ -91,7 +92,9 @@ export async function startApi(
   logOfApi = log,
 ) {
   const { database, redis, redisUrl, namespace } = stores;
-  const connection = await NativeConnection.connect({ address: inject('temporal_address') });
+  const connection = await NativeConnection.connect({
+    address: settings.TEMPORAL_ADDRESS ?? inject('temporal_address'),
+  });
   const payloadCodec = createPayloadCodec(settings.ENCRYPTION_KEY);
   const dataConverter = createDataConverter(payloadCodec);
   const client = new Client({ connection, namespace, dataConverter });
@@ -109,6 +112,7 @@ export async function startApi(
   const seatStream = createSeatStream(redisUrl, redis, log);
   const workflows = createReservationWorkflows(client, outcomes);
   await workflows.warmUp();
+  const webhooks = createWebhooks(database, queries, workflows, log);
   const app = await buildApp({
     config: { ...readSettings({}), ...settings, HOLD_SECONDS: holdSeconds },
     log: logOfApi,
@@ -122,6 +126,7 @@ export async function startApi(
     workflows,
     admission,
     answerOnce: createIdempotency(database),
+    webhooks,
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
@@ -129,6 +134,7 @@ export async function startApi(
     client,
     async stop() {
       await app.close();
+      await webhooks.stop();
       worker.shutdown();
       await running;
       seatStream.close();

@@ -103,6 +103,20 @@ describe('a reservation that is paid for', () => {
     expect(payments.authorisePayment).not.toHaveBeenCalled();
   });
 
+  test('hears of a charge once, also of one that was no good', async () => {
+    payments.verifyCharge.mockResolvedValueOnce({ status: 'DECLINED', detail: 'No such charge.' });
+    const workflow = await hold();
+    for (let time = 0; time < 20; time++) await workflow.signal(payment, { charge_id: 'ch_again' });
+    await workflow.signal(payment, { charge_id: 'ch_other' });
+    for (let time = 0; time < 20; time++) await workflow.signal(payment, { charge_id: 'ch_other' });
+    expect(await workflow.result()).toBe('CONFIRMED');
+    expect(payments.verifyCharge).toHaveBeenCalledTimes(2);
+    expect(seats.openBooking).toHaveBeenCalledTimes(2);
+    expect(payments.giveBackPayment).toHaveBeenCalledExactlyOnceWith(
+      expect.objectContaining({ charge_id: 'ch_again' }),
+    );
+  });
+
   test('is charged once however often the same payment is sent', async () => {
     const workflow = await hold();
     const { update, answer } = await payLater(workflow);

@@ -221,7 +221,7 @@ describe('directly on the stores', () => {
     expect(await payments.verifyCharge(verify)).toEqual({ status: 'AUTHORIZED', charge_id: chargeId });
     await twice(it, 'bookSeats', () => seats.bookSeats(mine));
     await twice(it, 'capturePayment', () => payments.capturePayment({ charge_id: chargeId }));
-    await twice(it, 'confirmBooking', () => seats.confirmBooking(it.booking));
+    await twice(it, 'confirmBooking', () => seats.confirmBooking({ ...it.booking, charge_id: chargeId }));
     await twice(it, 'unlockSeats', () => seats.unlockSeats({ ...it.seats, sold: true }));
     await expectCleanSlate();
   });
