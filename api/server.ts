@@ -39,6 +39,7 @@ await runProcess('api', async (config, log) => {
     connection,
     namespace,
     dataConverter,
+    deploymentVersion: config.DEPLOYMENT_VERSION,
     workflows: builtWorkflows,
     seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });

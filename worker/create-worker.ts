@@ -39,20 +39,35 @@ export interface WorkersOptions {
   connection: NativeConnection;
   namespace: string;
   dataConverter: DataConverter;
+  /** Reservations stay with the version that they were started by; undefined where only one runs at a time. */
+  deploymentVersion: string | undefined;
   activities: Activities;
   /** The workflows as a bundle, or as a path to bundle from. */
   workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'>;
 }
 
+/** A workflow goes on with the code that it was started by, whatever is deployed meanwhile. */
+const pinnedTo = (buildId: string | undefined): Pick<WorkerOptions, 'workerDeploymentOptions'> =>
+  buildId === undefined
+    ? {}
+    : {
+        workerDeploymentOptions: {
+          version: { deploymentName: 'holdfast', buildId },
+          useWorkerVersioning: true,
+          defaultVersioningBehavior: 'PINNED',
+        },
+      };
+
 /** Runs audits and what they heal, beside the workers of a worker process. */
 export function createAuditWorker(
   options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'> & { audits: Audits },
 ) {
-  const { connection, namespace, dataConverter, workflows, seats, audits } = options;
+  const { connection, namespace, dataConverter, deploymentVersion, workflows, seats, audits } = options;
   return Worker.create({
     connection,
     namespace,
     dataConverter,
+    ...pinnedTo(deploymentVersion),
     ...workflows,
     shutdownGraceTime: SHUTDOWN_GRACE,
     taskQueue: TaskQueues.audits,
@@ -65,11 +80,12 @@ export function createAuditWorker(
 
 /** Runs reservations' workflows and their local activities. A worker process has one, and so has each API process. */
 export function createReservationWorker(options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'>) {
-  const { connection, namespace, dataConverter, workflows, seats } = options;
+  const { connection, namespace, dataConverter, deploymentVersion, workflows, seats } = options;
   return Worker.create({
     connection,
     namespace,
     dataConverter,
+    ...pinnedTo(deploymentVersion),
     ...workflows,
     shutdownGraceTime: SHUTDOWN_GRACE,
     taskQueue: TaskQueues.reservations,
@@ -82,7 +98,14 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
 
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
 export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {
-  const common = { ...options, shutdownGraceTime: SHUTDOWN_GRACE };
+  const { connection, namespace, dataConverter, deploymentVersion } = options;
+  const common = {
+    connection,
+    namespace,
+    dataConverter,
+    ...pinnedTo(deploymentVersion),
+    shutdownGraceTime: SHUTDOWN_GRACE,
+  };
   return Promise.all([
     createReservationWorker({ ...options, workflows, seats: activities.seats }),
     Worker.create({

@@ -34,7 +34,13 @@ await runProcess('worker', async (config, log) => {
     log,
   });
   const audits = createAudits({ database, redis, temporal }, createSeatLocks(redis, log), log);
-  const common = { connection, namespace, dataConverter, workflows: builtWorkflows };
+  const common = {
+    connection,
+    namespace,
+    dataConverter,
+    deploymentVersion: config.DEPLOYMENT_VERSION,
+    workflows: builtWorkflows,
+  };
   const workers = [
     ...(await createWorkers({ ...common, activities })),
     await createAuditWorker({ ...common, seats: activities.seats, audits }),

@@ -70,6 +70,15 @@ test('the API alone has the key of the tokens, and believes the edge whose reque
   expect(edge.match(/X-Forwarded-For .*/g)).toEqual(['X-Forwarded-For $remote_addr;']);
 });
 
+test('what is promoted is the version that runs', () => {
+  const version = service('promote').environment?.DEPLOYMENT_VERSION;
+  expect(version).toBe('${DEPLOYMENT_VERSION:-0.1.0}');
+  for (const name of ['api', 'worker']) {
+    expect(service(name).environment?.DEPLOYMENT_VERSION, name).toBe(version);
+    expect(service(name).image, name).toBe(`holdfast:${version}`);
+  }
+});
+
 test('locks are never evicted and survive a restart', () => {
   expect(service('redis-locks').command).toContain('--maxmemory-policy noeviction');
   expect(service('redis-locks').command).toContain('--appendonly yes --appendfsync everysec');
@@ -96,7 +105,7 @@ test('a dependency is waited for until it is healthy, or done', () => {
 
 test('every image has a pinned version', () => {
   for (const [name, { image }] of services) {
-    expect(image, name).toMatch(/^[\w./-]+:v?\d+\.\d+[\w.-]*$/);
+    expect(image?.replace(/\$\{\w+:-(.*)\}/, '$1'), name).toMatch(/^[\w./-]+:v?\d+\.\d+[\w.-]*$/);
   }
 });
 

@@ -30,12 +30,21 @@ export interface RunningWorkers {
   stop(): Promise<void>;
 }
 
+/** One of several versions that run side by side. */
+export interface Version {
+  deploymentVersion: string | undefined;
+  workflowBundle: WorkflowBundleOption;
+}
+
+const onlyVersion = (): Version => ({ deploymentVersion: undefined, workflowBundle: workflowBundle() });
+
 /** The workers of `stores`, with real side effects unless some are replaced. */
 export async function startWorkers(
   { database, redis, namespace }: Stores,
   replace: (activities: Activities) => Activities = (activities) => activities,
   smtpUrl?: string,
   encryptionKey?: string,
+  { deploymentVersion, ...workflows } = onlyVersion(),
 ): Promise<RunningWorkers> {
   const connection = await NativeConnection.connect({ address: inject('temporal_address') });
   const gateway = createSandboxGateway(database);
@@ -44,8 +53,9 @@ export async function startWorkers(
     connection,
     namespace,
     dataConverter: createDataConverter(createPayloadCodec(encryptionKey)),
+    deploymentVersion,
     activities: replace(activities),
-    workflows: { workflowBundle: workflowBundle() },
+    workflows,
   });
   const running = Promise.all(workers.map((worker) => worker.run()));
   return {
@@ -68,6 +78,7 @@ export async function startAuditor(stores: Stores): Promise<RunningWorkers> {
     connection,
     namespace,
     dataConverter,
+    deploymentVersion: undefined,
     workflows: { workflowBundle: workflowBundle() },
     seats: createSeatActivities(database, seatLocks),
     audits: createAudits({ database, redis, temporal }, seatLocks, log, 1),
@@ -90,6 +101,7 @@ export async function startApi(
   admission = new Admission(),
   settings: Partial<Settings> = {},
   logOfApi = log,
+  { deploymentVersion, ...bundle } = onlyVersion(),
 ) {
   const { database, redis, redisUrl, namespace } = stores;
   const connection = await NativeConnection.connect({
@@ -104,7 +116,8 @@ export async function startApi(
     connection,
     namespace,
     dataConverter,
-    workflows: { workflowBundle: workflowBundle() },
+    deploymentVersion,
+    workflows: bundle,
     seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
   const running = worker.run();

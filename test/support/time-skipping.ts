@@ -26,6 +26,7 @@ export async function startTimeSkipping(activities: Activities) {
     connection: env.nativeConnection,
     namespace: 'default',
     dataConverter: {},
+    deploymentVersion: undefined,
     activities,
     workflows: { workflowBundle: workflowBundle() },
   });

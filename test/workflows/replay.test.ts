@@ -4,13 +4,13 @@
  *
  *     RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts
  */
-import { cp, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { readFile, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import proto from '@temporalio/proto';
-import { DefaultLogger, Worker, bundleWorkflowCode } from '@temporalio/worker';
+import { Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
-import { beforeAll, expect, onTestFinished, test } from 'vitest';
+import { beforeAll, expect, test } from 'vitest';
+import { bundleMutant } from '../support/mutant.ts';
 import { workflowBundle } from '../support/system.ts';
 import { recordHistories } from './record-histories.ts';
 
@@ -46,22 +46,6 @@ test('every path of a reservation replays as it was recorded', async () => {
     'released',
   ]);
 });
-
-/** The workflows as they would be with two expressions of a file swapped. */
-async function bundleMutant(file: string, one: string, other: string) {
-  const mutant = await mkdtemp(join(tmpdir(), 'holdfast-mutant-'));
-  onTestFinished(() => rm(mutant, { recursive: true }));
-  for (const part of ['workflows', 'activities', 'domain']) await cp(part, join(mutant, part), { recursive: true });
-  await symlink(resolve('node_modules'), join(mutant, 'node_modules'));
-  const path = join(mutant, 'workflows', file);
-  const code = await readFile(path, 'utf8');
-  for (const part of [one, other]) expect(code.split(part), `${part} in ${file}`).toHaveLength(2);
-  await writeFile(path, code.replace(one, '\0').replace(other, one).replace('\0', other));
-  return bundleWorkflowCode({
-    workflowsPath: join(mutant, 'workflows', 'index.ts'),
-    logger: new DefaultLogger('ERROR'),
-  });
-}
 
 test.each([
   ['the money taken before the seats are booked', 'payment.ts', 'surely.bookSeats(held)', 'capturePayment(charge)'],
