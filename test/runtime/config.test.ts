@@ -51,6 +51,10 @@ describe('settings', () => {
     expect(readSettings({ PORT: '65535', HOLD_SECONDS: '3600' })).toMatchObject({ PORT: 65_535, HOLD_SECONDS: 3600 });
   });
 
+  test.each(['1', '10.0.0.0/8', '192.0.2.1, 2001:db8::/32'])('take %s as proxies to believe', (proxies) => {
+    expect(readSettings({ TRUST_PROXY: proxies }).TRUST_PROXY).toBe(proxies);
+  });
+
   test.each(['temporal:7233', '10.0.0.7:7233', '[::1]:7233'])('take %s as an address of Temporal', (address) => {
     expect(readSettings({ TEMPORAL_ADDRESS: address }).TEMPORAL_ADDRESS).toBe(address);
   });
@@ -99,6 +103,15 @@ describe('settings', () => {
     ['ENCRYPTION_KEY', 'secret', 'what `openssl rand -base64 32` prints'],
     ['ENCRYPTION_KEY', `${KEY},`, 'what `openssl rand -base64 32` prints'],
     ['ENCRYPTION_KEY', randomBytes(16).toString('base64'), 'what `openssl rand -base64 32` prints'],
+    ['JWT_SECRET', 'a short secret', 'a secret of at least 32 bytes'],
+    ['JWKS_URL', 'http://keys.example/', 'an https URL'],
+    ['RATE_LIMIT_USER', '0', 'a whole number from 1'],
+    ['RATE_LIMIT_ADDRESS', '-1', 'a whole number from 1'],
+    ['TRUST_PROXY', 'true', 'the number of proxies'],
+    ['TRUST_PROXY', '10.0.0.0/33', 'the number of proxies'],
+    ['TRUST_PROXY', '10.0.0.1,edge.example', 'the number of proxies'],
+    ['CORS_ORIGINS', '*', 'origins such as https://'],
+    ['CORS_ORIGINS', 'https://shop.example/', 'origins such as https://'],
     ['LOG_LEVEL', 'loud', 'trace, debug, info'],
   ])('stop the start where %s is "%s", in one line that says how to mend it', (name, value, mend) => {
     const refusal = refusalOf(() => readSettings({ ...ADDRESSES, [name]: value }));
