@@ -1,7 +1,12 @@
 /** OWASP API5:2023, Broken Function Level Authorization: what is for operators is for nobody else. */
+import fastify from 'fastify';
 import type { JWTPayload } from 'jose';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
+import { createAuthentication, guardRoutes } from '../../api/auth.ts';
+import { sendProblem } from '../../api/failures.ts';
+import type { Api } from '../../api/http.ts';
+import { guarded, startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
+import { log } from '../support/stores.ts';
 import { operatorToken, tokenFor } from '../support/tokens.ts';
 
 let api: GuardedApi;
@@ -36,6 +41,18 @@ test.each<JWTPayload>([
   { sub: 'operator' },
 ])('%j makes no operator', async (claims) => {
   expect((await readMetrics(await tokenFor('ann', claims)))[0]).toBe(403);
+});
+
+test('a route that does not say who may call it is for operators', async () => {
+  const app: Api = fastify({ loggerInstance: log });
+  app.setErrorHandler(sendProblem);
+  guardRoutes(app, createAuthentication(guarded(), log));
+  app.get('/forgotten', async () => 'a secret');
+  const ask = async (token: string) =>
+    (await app.inject({ url: '/forgotten', headers: { authorization: `Bearer ${token}` } })).statusCode;
+  expect((await app.inject('/forgotten')).statusCode).toBe(401);
+  expect(await ask(await tokenFor('ann'))).toBe(403);
+  expect(await ask(await operatorToken())).toBe(200);
 });
 
 test.each(['x-forwarded-for', 'x-real-ip', 'x-user', 'x-role', 'x-original-url', 'x-http-method-override'])(
