@@ -7,7 +7,7 @@ import { promisify } from 'node:util';
 const CHECKOUT = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Empty counts as not set: whoever runs the tests may have these for other ends. */
-const NOTHING_SET = {
+export const NOTHING_SET = {
   PORT: '',
   HOST: '',
   DATABASE_URL: '',
@@ -92,7 +92,7 @@ export async function runningProcesses(): Promise<Process[]> {
 }
 
 /** The process ids of what a process started, and of what these started, and so on. */
-export async function descendantsOf({ pid }: ChildProcess): Promise<number[]> {
+export async function descendantsOf({ pid }: Pick<ChildProcess, 'pid'>): Promise<number[]> {
   const processes = await runningProcesses();
   const below = (parent: number | undefined): number[] =>
     processes.filter((it) => it.parent === parent).flatMap((it) => [it.pid, ...below(it.pid)]);

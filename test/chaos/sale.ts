@@ -1,0 +1,155 @@
+/** A short sale: buyers who want the same few seats, and what is to be found when it is over. */
+import { setTimeout as delay } from 'node:timers/promises';
+import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { addEvent } from '../support/house.ts';
+import { checkHistory } from '../history/checker.ts';
+import { Recorder, isUnderWay, readFinalState } from '../history/history.ts';
+import type { BoxOffice } from './box-office.ts';
+import { Random } from '../history/random.ts';
+
+const SEATS = 200;
+const BUYERS = 10;
+/** All buyers choose among this many seats that are not known to be sold. */
+const HOT_SEATS = 30;
+const MOST_SEATS = 3;
+/** A buyer who got no answer asks again this often, as a good client does. */
+const TRIES = 4;
+const THINK_MS = [30, 250] as const;
+const RETRY_MS = [200, 1_000] as const;
+const PATIENCE = { give_up_after_ms: 6_000 };
+/** How much later than its deadline everything is over, whatever failed. */
+const STUCK_AFTER_MS = 60_000;
+const LOOK_EVERY_MS = 100;
+/** While something is away, seats are free later; and a lock that a failover brought back refuses until it runs out. */
+const ALLOWANCES = { expiry_late_ms: STUCK_AFTER_MS, refusal_lag_ms: STUCK_AFTER_MS };
+
+/** What buyers pay with when nothing is asked of the gateway in particular. */
+export const USUAL_TOKENS = ['tok_visa', 'tok_visa', 'tok_visa', 'tok_declined', 'tok_flaky', 'tok_lost_reply'];
+
+/** As the recorder counts: milliseconds since the epoch, that never go back. */
+export const now = () => performance.timeOrigin + performance.now();
+
+/** Choices of their own for somebody who makes them at a time of his own. */
+export const fork = (random: Random) => new Random(random.int(0, 2 ** 32 - 1));
+
+export type Sale = Awaited<ReturnType<typeof openSale>>;
+
+interface SaleOptions {
+  /** What the buyers pay with. */
+  tokens: readonly string[];
+  /** Whether it will do that a lock which was brought back runs out in time: nobody has to wait for that. */
+  locksRunOut: boolean;
+}
+
+/** Opens an event of its own, to which buyers come until it is closed. */
+export async function openSale(office: BoxOffice, random: Random, { tokens, locksRunOut }: SaleOptions) {
+  const { event_id, seat_ids } = await addEvent(office.database, SEATS);
+  /** The reservations that are under way, as an operator finds them in the Temporal UI. */
+  const running = `WorkflowType = 'reservation' AND EventId = '${event_id}' AND ExecutionStatus = 'Running'`;
+  const recorder = new Recorder(office.url);
+  const sold = new Set<string>();
+  const grantedAt: number[] = [];
+  const closing = new AbortController();
+
+  const think = ([least, most]: readonly [number, number], mine: Random) =>
+    delay(mine.int(least, most), undefined, { signal: closing.signal }).catch(() => undefined);
+
+  /** Asks again while the outcome is not known, or the house is full. */
+  async function insist<Call extends { outcome: { type: string } }>(mine: Random, ask: () => Promise<Call>) {
+    let call = await ask();
+    for (let tries = 1; tries < TRIES && call.outcome.type === 'unknown'; tries++) {
+      await think(RETRY_MS, mine);
+      call = await ask();
+    }
+    return call;
+  }
+
+  async function buy(buyer: number, mine: Random): Promise<void> {
+    const client = recorder.client(buyer, event_id);
+    for (let visit = 1; !closing.signal.aborted; visit++) {
+      const hot = seat_ids.filter((seat) => !sold.has(seat)).slice(0, HOT_SEATS);
+      const wanted = mine.sample(hot, mine.int(1, MOST_SEATS));
+      const hold = await insist(mine, () => client.hold(`${event_id}-${buyer}-${visit}`, wanted, PATIENCE));
+      await think(THINK_MS, mine);
+      if (hold.outcome.type !== 'ok') continue;
+      grantedAt.push(hold.answered);
+      const { reservation_id } = hold.outcome.body;
+      if (mine.chance(0.4)) {
+        const token = mine.pick(tokens);
+        const { outcome } = await insist(mine, () => client.pay(reservation_id, token, PATIENCE));
+        if (outcome.type === 'ok') wanted.forEach((seat) => sold.add(seat));
+      } else if (mine.chance(0.5)) {
+        await insist(mine, () => client.release(reservation_id, PATIENCE));
+      } else if (mine.chance(0.3)) {
+        await client.read(reservation_id);
+      }
+    }
+  }
+
+  const buyers = Array.from({ length: BUYERS }, (_, n) => buy(n, fork(random)));
+
+  /** Those that are still there when all has to be over. */
+  async function locksThatStay(locks: string[]): Promise<string[]> {
+    const left = await Promise.all(locks.map((lock) => office.redis.pttl(lock)));
+    return locks.filter(
+      (_, i) => (left[i] ?? -1) === -1 || (left[i] ?? 0) > office.holdSeconds * 1_000 + STUCK_AFTER_MS,
+    );
+  }
+
+  /** No hold open, no payment or workflow under way, no lock left; or what is there all the same. */
+  async function leftovers(): Promise<string | undefined> {
+    if (await isUnderWay(office.database, event_id)) return 'holds or payments are under way';
+    const { count } = await office.temporal.workflow.count(running);
+    if (count > 0) return `${count} workflows are running`;
+    const faults = await findFaults(office);
+    const locks = faults.stale_locks.filter((lock) => lock.startsWith(`seat_lock:{${event_id}}`));
+    const stale_locks = locksRunOut ? await locksThatStay(locks) : locks;
+    const found = JSON.stringify({ ...faults, stale_locks });
+    return found === JSON.stringify(NO_FAULTS) ? undefined : found;
+  }
+
+  /** Its audits end with it: a box office has many sales, one after the other. */
+  const endEvent = () =>
+    office.database.query(`UPDATE events SET date = now() - interval '1 day' WHERE event_id = $1`, [event_id]);
+
+  return {
+    event_id,
+    running,
+    recorder,
+    grants: () => grantedAt.length,
+
+    /** Somebody else asks for the end of a reservation, and does not wait for an answer. */
+    noteRelease(reservation_id: string): void {
+      const outcome = { type: 'unknown', why: 'no answer was waited for' } as const;
+      const call = { name: 'release', process: BUYERS, invoked: now(), answered: Number.POSITIVE_INFINITY } as const;
+      recorder.calls.push({ ...call, reservation_id, outcome });
+    },
+
+    /** Milliseconds from then to the next hold that is acknowledged; undefined where that takes longer than this. */
+    async nextGrant(since: number, withinMs: number): Promise<number | undefined> {
+      while (now() < since + withinMs) {
+        const granted = grantedAt.find((at) => at > since);
+        if (granted !== undefined) return granted - since;
+        await delay(20);
+      }
+      return undefined;
+    },
+
+    /** The last buyers leave; then all is over in time. Answers what is wrong in the end. */
+    async close(): Promise<string[]> {
+      closing.abort();
+      await Promise.all(buyers);
+      recorder.close();
+      const deadline = now() + office.holdSeconds * 1_000 + STUCK_AFTER_MS;
+      let left = await leftovers().catch(String);
+      while (left !== undefined && now() < deadline) {
+        await delay(LOOK_EVERY_MS);
+        left = await leftovers().catch(String);
+      }
+      await endEvent();
+      if (left !== undefined) return [`stuck: ${left}`];
+      const final = await readFinalState(office.database, event_id);
+      return checkHistory({ calls: recorder.calls, final }, ALLOWANCES).map(({ rule, detail }) => `${rule}: ${detail}`);
+    },
+  };
+}
