@@ -16,6 +16,7 @@ import { MicroCache } from './micro-cache.ts';
 import { Problem } from './problems.ts';
 import { listOf } from '../runtime/config.ts';
 import { bookingRoutes } from './routes/bookings.ts';
+import { codecRoutes } from './routes/codec.ts';
 import { eventRoutes } from './routes/events.ts';
 import { operationRoutes } from './routes/operations.ts';
 import { reservationRoutes } from './routes/reservations.ts';
@@ -105,6 +106,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   await app.register(docsRoutes);
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => app.swagger());
   await operationRoutes(app, { ...deps, metrics: metrics.registry });
+  if (deps.payloadCodec) await codecRoutes(app, deps.payloadCodec);
   await app.register(
     async (api: Api) => {
       await eventRoutes(api, deps);

@@ -28,7 +28,15 @@ export const DOCS_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-const REQUEST_HEADERS = ['authorization', 'content-type', 'idempotency-key', 'last-event-id', 'prefer', 'x-request-id'];
+const REQUEST_HEADERS = [
+  'authorization',
+  'content-type',
+  'idempotency-key',
+  'last-event-id',
+  'prefer',
+  'x-namespace',
+  'x-request-id',
+];
 const RESPONSE_HEADERS = [
   'etag',
   'idempotency-replayed',

@@ -3,6 +3,7 @@ import type { TypeBoxTypeProvider } from '@fastify/type-provider-typebox';
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import { Type } from 'typebox';
 import type { Pool } from 'pg';
+import type { PayloadCodec } from '@temporalio/common';
 import type { Redis } from 'ioredis';
 import type { SeatLocks } from '../activities/seat-locks.ts';
 import { Id } from '../domain/model.ts';
@@ -33,6 +34,7 @@ export interface ApiDependencies {
   admission: Admission;
   answerOnce: AnswerOnce;
   webhooks: Webhooks;
+  payloadCodec: PayloadCodec | undefined;
 }
 
 /** A server whose handlers are typed by their schemas. */

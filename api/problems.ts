@@ -28,6 +28,7 @@ const PROBLEMS = {
   BODY_TOO_LARGE: [413, 'The body is too large'],
   UNSUPPORTED_MEDIA_TYPE: [415, 'The body must be application/json'],
   SEATS_NOT_IN_EVENT: [422, 'Some of the seats are not in this event'],
+  UNREADABLE_PAYLOAD: [422, 'A payload cannot be decrypted'],
   IDEMPOTENCY_KEY_REUSED: [422, 'The idempotency key was used with another body'],
   RATE_LIMITED: [429, 'Too many requests'],
   HEADERS_TOO_LARGE: [431, 'The headers are too large'],

@@ -66,6 +66,7 @@ await runProcess('api', async (config, log) => {
     admission: new Admission(),
     answerOnce: createIdempotency(database),
     webhooks,
+    payloadCodec,
   });
   await app.listen({ host: config.HOST, port: config.PORT });
   return {

@@ -27,6 +27,8 @@ export interface ServicesOptions {
   portsOfOthers?: number[];
   /** Temporal's namespaces besides `default`; each gets our search attributes. */
   namespaces?: string[];
+  /** Where the Temporal UI has payloads decrypted. */
+  codecUrl?: string | undefined;
   /** PostgreSQL's settings beyond ours, such as `{ fsync: 'off' }` in tests. */
   postgresSettings?: Record<string, string>;
 }
@@ -126,7 +128,7 @@ async function startRedis(options: ServicesOptions, port: number): Promise<Servi
 
 /** Starts Temporal's dev server with its UI. */
 async function startTemporal(options: ServicesOptions, port: number, uiPort: number): Promise<Service> {
-  const { dataDir, log, namespaces = [] } = options;
+  const { dataDir, log, namespaces = [], codecUrl } = options;
   const address = `127.0.0.1:${port}`;
   const flags = [
     ['--log-level', 'warn'],
@@ -134,6 +136,7 @@ async function startTemporal(options: ServicesOptions, port: number, uiPort: num
     ['--port', String(port)],
     ['--ui-port', String(uiPort)],
     ['--db-filename', dataDir.file('temporal.db')],
+    ...(codecUrl === undefined ? [] : [['--ui-codec-endpoint', codecUrl]]),
     ...namespaces.map((namespace) => ['--namespace', namespace]),
     ...SEARCH_ATTRIBUTES.map((attribute) => ['--search-attribute', `${attribute}=Keyword`]),
     // Saves reading the attributes back on every request; GOGC below saves collecting garbage so often.

@@ -39,7 +39,7 @@ async function start(): Promise<void> {
   await keep(() => startChild(dataDir, 'worker', '../worker/main.js', environment));
   await keep(() => startChild(dataDir, 'api', '../api/server.js', environment));
   stopping.signal.throwIfAborted();
-  announce(`http://${settings.HOST.includes(':') ? `[${settings.HOST}]` : settings.HOST}:${port}`, services);
+  announce(urlOf(settings, port), services);
 }
 
 /** Starts something that is stopped at the end, also when the end comes while it starts. */
@@ -56,6 +56,8 @@ function keep<Started extends Stoppable>(launch: () => Promise<Started>): Promis
   return starting;
 }
 
+const urlOf = ({ HOST }: Settings, port: number) => `http://${HOST.includes(':') ? `[${HOST}]` : HOST}:${port}`;
+
 function servicesOptions(settings: Settings, dataDir: DataDir, port: number): ServicesOptions {
   return {
     dataDir,
@@ -68,6 +70,7 @@ function servicesOptions(settings: Settings, dataDir: DataDir, port: number): Se
     preferredPorts: PREFERRED_PORTS,
     portsOfOthers: [port],
     namespaces: [settings.TEMPORAL_NAMESPACE],
+    codecUrl: settings.ENCRYPTION_KEY === undefined ? undefined : `${urlOf(settings, port)}/codec`,
   };
 }
 
@@ -79,6 +82,11 @@ async function apiPort({ HOST, PORT }: Settings): Promise<number> {
   return PORT === 0 ? freePort() : PORT;
 }
 
+/** The Temporal UI's page asks the API to decrypt, under whichever name it was opened. */
+function uiOrigins({ temporal_ui_url }: Services): string[] {
+  return temporal_ui_url ? [temporal_ui_url, temporal_ui_url.replace('127.0.0.1', 'localhost')] : [];
+}
+
 function childEnvironment(services: Services, port: number): NodeJS.ProcessEnv {
   return {
     ...process.env,
@@ -86,6 +94,7 @@ function childEnvironment(services: Services, port: number): NodeJS.ProcessEnv {
     DATABASE_URL: services.database_url,
     REDIS_URL: services.redis_url,
     TEMPORAL_ADDRESS: services.temporal_address,
+    CORS_ORIGINS: [process.env['CORS_ORIGINS'], ...uiOrigins(services)].join(),
     LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn', // a person reads along
   };
 }

@@ -140,6 +140,7 @@ export async function startApi(
     admission,
     answerOnce: createIdempotency(database),
     webhooks,
+    payloadCodec,
   });
   const url = await app.listen({ host: '127.0.0.1', port: 0 });
   return {
