@@ -21,6 +21,7 @@ beforeAll(async () => {
     TEMPORAL_NAMESPACE: stores.namespace,
     PORT: String(await freePort()),
     HOLD_SECONDS: '120',
+    RATE_LIMIT_USER: '1000',
   };
   const url = `http://127.0.0.1:${settings['PORT']}`;
   run('api');
@@ -71,8 +72,24 @@ test('a payment asked for while no worker runs is settled once, as soon as one d
   await expect.poll(() => findFaults(stores), RECOVERY).toEqual(NO_FAULTS);
 });
 
-test('SIGTERM ends the API and a worker with code 0', async () => {
+test('SIGTERM in the middle of a sale: what was asked is answered, what was answered is held, both end with code 0', async () => {
   const running = commands.filter(({ child }) => child.exitCode === null && child.signalCode === null);
   expect(running.length).toBe(2);
+  const held: string[] = [];
+  const buy = async (row: number) => {
+    for (let number = 1; number <= 30; number++) {
+      const { status, body } = await buyer.hold('demo-theatre', [`demo-theatre-circle-${row}-${number}`], `ann-${row}`);
+      if (status === 201) held.push(body.reservation_id);
+      else expect(status).toBe(503);
+    }
+  };
+  const buyers = [1, 2, 3, 4].map((row) => buy(row).catch((error: Error) => error.cause));
+  await vi.waitFor(() => expect(held.length).toBeGreaterThan(4), RECOVERY);
   expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
+  for (const end of await Promise.all(buyers)) expect(end).toMatchObject({ code: 'ECONNREFUSED' });
+  const { rowCount } = await stores.database.query(
+    `SELECT FROM reservations WHERE reservation_id = ANY($1) AND status = 'HELD'`,
+    [held],
+  );
+  expect(rowCount).toBe(held.length);
 });
