@@ -235,7 +235,7 @@ export const MUTANTS: Mutant[] = [
     broken: 'a charge of another reservation or price is good',
     file: 'activities/sandbox-gateway.ts',
     replace: `WHERE charge_id = $1 AND reservation_id = $2 AND amount = $3 AND currency = $4`,
-    by: `WHERE charge_id = $1 AND $2 || $3 || $4 <> ''`,
+    by: `WHERE charge_id = $1 AND $2::text <> '' AND $3::integer > 0 AND $4::text <> ''`,
     red: ['test/activities/sandbox-gateway.test.ts', 'a charge is good only for its own reservation and price'],
   },
   {
