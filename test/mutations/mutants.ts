@@ -422,4 +422,20 @@ export const MUTANTS: Mutant[] = [
     by: `WHEN true THEN true`,
     red: ['test/activities/seat-limit.test.ts', 'requests that have all been let through to the last step at once'],
   },
+  {
+    rule: SECURITY,
+    broken: 'a webhook is taken whoever signed it',
+    file: 'api/webhook-signature.ts',
+    replace: `timingSafeEqual(signature, expected)`,
+    by: `signature.length === expected.length`,
+    red: ['test/api/webhooks.test.ts', 'forged webhooks none is admitted, and nothing changes'],
+  },
+  {
+    rule: SECURITY,
+    broken: 'a webhook of yesterday is taken',
+    file: 'api/webhook-signature.ts',
+    replace: `const TOLERANCE_SECONDS = 300;`,
+    by: `const TOLERANCE_SECONDS = 1e12;`,
+    red: ['test/api/webhooks.test.ts', 'forged webhooks none is admitted, and nothing changes'],
+  },
 ];
