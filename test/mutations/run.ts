@@ -14,6 +14,9 @@ import { MUTANTS, type Mutant } from './mutants.ts';
 
 const run = promisify(execFile);
 
+/** Within the time that a test of this file has, so that no run is left behind. */
+const MUTANT_DEADLINE_MS = 540_000;
+
 /** All that git knows of or would add, on the packages and tools that are here. */
 async function copySources(): Promise<string> {
   const copy = await mkdtemp(join(tmpdir(), 'holdfast-mutant-'));
@@ -35,7 +38,9 @@ async function countFailures(copy: string, { red: [file, title] }: Mutant): Prom
   const report = join(copy, 'report.json');
   const args = ['run', file, '-t', title, '--reporter=json', `--outputFile=${report}`];
   const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('VITEST')));
-  await run(resolve('node_modules/.bin/vitest'), args, { cwd: copy, env }).catch(() => undefined); // red is hoped for
+  await run(resolve('node_modules/.bin/vitest'), args, { cwd: copy, env, timeout: MUTANT_DEADLINE_MS }).catch(
+    () => undefined,
+  ); // red is hoped for
   const { numFailedTests, numPassedTests, numTotalTests }: Report = JSON.parse(await readFile(report, 'utf8'));
   if (numFailedTests + numPassedTests === 0) throw new Error(`none of ${numTotalTests} tests in ${file} is "${title}"`);
   return numFailedTests;

@@ -2,5 +2,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['test/mutations/run.ts'], maxConcurrency: 2, testTimeout: 180_000, reporters: ['verbose'] },
+  test: { include: ['test/mutations/run.ts'], maxConcurrency: 2, testTimeout: 600_000, reporters: ['verbose'] },
 });
