@@ -267,6 +267,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
       });
       const { ending: ended, free } = rows[0] ?? { ending, free: [] };
       await locks.announce({ ...request, seat_ids: seat_ids.filter((seatId) => free.includes(seatId)) }, 'AVAILABLE');
+      await locks.unlock(request).catch(() => undefined); // who is told of the release may hold the seats at once
       return ended;
     },
 
