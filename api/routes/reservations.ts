@@ -135,7 +135,9 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     const { id, reserved } = await reserve(request);
     if (reserved.status === 'HELD') return heldAnswer(id, body, reserved.hold);
     if (reserved.status === 'REFUSED') {
-      throw 'seat_limit' in reserved ? seatLimitReached(reserved.seat_limit) : seatsUnavailable(reserved.conflicts);
+      if ('seat_limit' in reserved) throw seatLimitReached(reserved.seat_limit);
+      // None taken: the hold came after it had been given up, or its conflict has gone meanwhile.
+      if (reserved.conflicts.length > 0) throw seatsUnavailable(reserved.conflicts);
     }
     throw unavailable('The seats could not be held right now. Retry with the same Idempotency-Key.');
   }
