@@ -135,7 +135,7 @@ async function writeCached(redis: Redis, key: string, map: SeatMap): Promise<voi
   await redis
     .multi()
     .hset(key, fields)
-    .pexpire(key, SEAT_MAP_TTL_MS)
+    .pexpire(key, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now())
     .exec()
     .catch(() => undefined);
 }
