@@ -18,7 +18,7 @@
  */
 import type { Call, FinalReservation, FinalState, History, Hold, Pay, Read, ReadMap, Release } from './history.ts';
 
-type Rule =
+export type Rule =
   | 'one owner'
   | 'granted in full'
   | 'acknowledged is kept'
@@ -48,6 +48,8 @@ export interface Allowances {
   release_lag_ms: number;
   /** The same from an ending that was seen: PostgreSQL shows it before the lock in Redis goes. */
   refusal_lag_ms: number;
+  /** A hold whose outcome is unknown may have locked its seats in Redis for this long, and never held them. */
+  unknown_lock_ms: number;
   /** A seat map may be this old. */
   map_lag_ms: number;
 }
@@ -57,6 +59,7 @@ const ALLOWANCES: Allowances = {
   expiry_late_ms: 5_000,
   release_lag_ms: 0,
   refusal_lag_ms: 2_000,
+  unknown_lock_ms: 10_000,
   map_lag_ms: 5_500,
 };
 
@@ -95,7 +98,7 @@ export function checkHistory({ calls, final }: History, allowances: Partial<Allo
 
   checkOwners(tenancies, bySeat, report);
   checkHolds(of, tenancies, report);
-  checkRefusals(of.holds.values(), bySeat, report);
+  checkRefusals([...of.holds.values()], bySeat, allowed, report);
   for (const tenancy of tenancies) {
     checkTimes(tenancy, allowed, report);
     checkEnding(tenancy, report);
@@ -296,7 +299,8 @@ function checkHolds({ holds }: Grouped, tenancies: Tenancy[], report: Report): v
 }
 
 /** A refusal names seats of those asked for, each owned by another at some instant of the call. */
-function checkRefusals(holds: Iterable<Hold[]>, bySeat: BySeat, report: Report): void {
+function checkRefusals(holds: Hold[][], bySeat: BySeat, { unknown_lock_ms }: Allowances, report: Report): void {
+  const unknown = holds.flat().filter(({ outcome }) => outcome.type === 'unknown');
   for (const those of holds) {
     // A repeat is answered what the first call was, so any instant since then will do.
     const from = first(those.map(invoked));
@@ -311,7 +315,15 @@ function checkRefusals(holds: Iterable<Hold[]>, bySeat: BySeat, report: Report):
       for (const seat of outcome.conflicts) {
         const owners = bySeat.get(seat) ?? [];
         const isOwned = owners.some((it) => it.user_id !== user_id && it.acquiredFrom <= by && it.refusesUntil >= from);
-        if (!isOwned) report('refused for a reason', `${user_id} in [${from}, ${by}]: nobody had ${seat}`);
+        const mayBeLocked = unknown.some(
+          (it) =>
+            it.user_id !== user_id &&
+            it.seat_ids.includes(seat) &&
+            it.invoked <= by &&
+            it.invoked + unknown_lock_ms >= from,
+        );
+        if (!isOwned && !mayBeLocked)
+          report('refused for a reason', `${user_id} in [${from}, ${by}]: nobody had ${seat}`);
       }
     }
   }

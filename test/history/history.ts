@@ -15,7 +15,7 @@ import type { Booking, Charge, Reservation, Seat, SeatStatus } from '../../domai
 import type { ProblemBody } from '../support/buyer.ts';
 
 /** Unknown: no answer (timeout, connection lost, given up) or a 5xx; the call may take effect at any later time. */
-type Outcome<Body> =
+export type Outcome<Body> =
   | { type: 'ok'; body: Body }
   | { type: 'fail'; code: string; conflicts: string[]; booking_id: string | undefined }
   | { type: 'unknown'; why: string };

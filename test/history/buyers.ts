@@ -1,0 +1,94 @@
+/** The buyers of one history: what they mean to do comes from a seed; what becomes of it, from the product. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Pool } from 'pg';
+import { until } from '../support/until.ts';
+import { Recorder, isUnderWay, readFinalState, type History, type Patience } from './history.ts';
+import { Random } from './random.ts';
+
+export const CLIENTS = 8;
+const DECISIONS_OF_EACH = 250;
+export const OPERATIONS = CLIENTS * DECISIONS_OF_EACH;
+
+const SETTLED_WITHIN_MS = 120_000;
+
+/** What a client does next, to one of its latest holds where it is not a new one. */
+interface Decision extends Patience {
+  what: 'hold' | 'repeat' | 'pay' | 'release' | 'read' | 'map';
+  seats: number[];
+  payment_token: string;
+  /** Of its latest holds: 0 is the last one. */
+  back: number;
+  pause_ms: number;
+}
+
+/** How often each is done, of a hundred: refusals and reads are cheap, and what a buyer of a hot event sees. */
+const SHARES: [Decision['what'], number][] = [
+  ['hold', 56],
+  ['repeat', 4],
+  ['pay', 2],
+  ['release', 2],
+  ['read', 20],
+  ['map', 16],
+];
+
+const WHATS = SHARES.flatMap(([what, share]) => Array.from({ length: share }, () => what));
+
+const TOKENS = ['tok_visa', 'tok_declined', 'tok_declined', 'tok_lost_reply'];
+
+/** Everything that one client decides, whatever it is answered: each decision takes the same numbers of the seed. */
+function decisionsOf(random: Random, seats: number): Decision[] {
+  const all = Array.from({ length: seats }, (_, n) => n);
+  return Array.from({ length: DECISIONS_OF_EACH }, () => ({
+    what: random.pick(WHATS),
+    seats: random.sample(all, random.pick([1, 1, 1, 2, 2, 3, 4])),
+    payment_token: random.pick(TOKENS),
+    back: random.pick([0, 0, 0, 1, 2]),
+    pause_ms: random.chance(0.06) ? random.int(0, 700) : 0,
+    ...(random.chance(0.04) ? { give_up_after_ms: random.int(1, 20) } : {}),
+  }));
+}
+
+interface Stage {
+  url: string;
+  database: Pool;
+  event_id: string;
+  seat_ids: string[];
+}
+
+/** 8 clients, 2,000 calls; returns once all that they began has ended. */
+export async function recordHistory({ url, database, event_id, seat_ids }: Stage, seed: number): Promise<History> {
+  const recorder = new Recorder(url);
+  const random = new Random(seed);
+  const plans = Array.from({ length: CLIENTS }, () => decisionsOf(random, seat_ids.length));
+
+  async function buy(plan: Decision[], process: number): Promise<void> {
+    const client = recorder.client(process, event_id);
+    const mine: string[] = [];
+    const asked: { user_id: string; seat_ids: string[] }[] = [];
+    for (const [n, { what, seats, payment_token, back, pause_ms, ...patience }] of plan.entries()) {
+      if (pause_ms > 0) await delay(pause_ms);
+      const id = mine.at(-1 - back) ?? mine.at(-1);
+      const earlier = what === 'repeat' ? asked.at(-1 - back) : undefined;
+      if (what === 'hold' || what === 'repeat') {
+        const request = earlier ?? {
+          user_id: `buyer-${seed}-${process}-${n}`,
+          seat_ids: seats.flatMap((seat) => seat_ids[seat] ?? []),
+        };
+        asked.push(request);
+        const { outcome } = await client.hold(request.user_id, request.seat_ids, patience);
+        if (outcome.type === 'ok') mine.push(outcome.body.reservation_id);
+      } else if (what === 'map' || id === undefined) await client.readMap();
+      else if (what === 'pay') await client.pay(id, payment_token, patience);
+      else if (what === 'release') await client.release(id, patience);
+      else await client.read(id);
+    }
+  }
+
+  await Promise.all(plans.map((plan, n) => buy(plan, n + 1)));
+  await until('all that was begun has ended', async () => !(await isUnderWay(database, event_id)), SETTLED_WITHIN_MS);
+  const final = await readFinalState(database, event_id);
+  const auditor = recorder.client(0, event_id);
+  for (const { reservation_id } of final.reservations) await auditor.read(reservation_id);
+  recorder.close();
+  return { calls: recorder.calls, final };
+}
