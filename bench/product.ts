@@ -54,7 +54,7 @@ export async function sweep({ stage, database, redis }: Product): Promise<void> 
   const { workflow } = new TemporalClient({ connection });
   const deadline = Date.now() + SETTLED_WITHIN_MS;
   const isSettled = async () =>
-    (await workflow.count(`ExecutionStatus = 'Running'`)).count === 0 &&
+    (await workflow.count(`WorkflowType = 'reservation' AND ExecutionStatus = 'Running'`)).count === 0 &&
     (await database.query(`SELECT 1 FROM reservations WHERE status = 'HELD' LIMIT 1`)).rowCount === 0 &&
     JSON.stringify(await findFaults({ database, redis })) === JSON.stringify(NO_FAULTS);
   while (!(await isSettled())) {
