@@ -12,8 +12,8 @@ export interface Confirmation {
 
 const MAIL_TIMEOUT_MS = 10_000;
 
-/** A user id that is an address gets the mail there; another one at a local mailbox of that name. */
-const addressOf = (userId: string) => (userId.includes('@') ? userId : `${userId}@localhost`);
+/** A user id that is an address gets the mail there, however it is spelt: it is one address, never a list of several. */
+const addressOf = (userId: string) => ({ name: '', address: userId.includes('@') ? userId : `${userId}@localhost` });
 
 const inWords = ({ amount, currency }: Money) =>
   new Intl.NumberFormat('en', { style: 'currency', currency }).format(

@@ -53,6 +53,15 @@ test('the buyer gets one mail with the booking, the seats and the price, under a
   expect(mail?.content).toMatch(/Paid: .*170\.50/);
 });
 
+test('a user id that looks like two addresses sends no mail to either of them', async () => {
+  const { sendConfirmation } = createNotifications(smtpUrl, 'box-office@localhost', log);
+  const user_id = 'ann@example.com,eve@example.com';
+  await sendConfirmation({ ...confirmation, booking_id: 'bkg_3', user_id }).catch(() => undefined);
+  const to = mails.filter(({ content }) => content.includes('<bkg_3@holdfast>')).flatMap((mail) => mail.to);
+  expect(to).not.toContain('eve@example.com');
+  expect(to).not.toContain('ann@example.com');
+});
+
 test('a mail that the server does not take is reported, so that it is tried again', async () => {
   const { sendConfirmation } = createNotifications(smtpUrl, 'box-office@localhost', log);
   isBusy = true;
