@@ -302,9 +302,10 @@ test('faults of every kind are counted, and only what is safe is mended', async 
   }
   await lost.terminate();
   await database.query(`UPDATE seats SET status = 'AVAILABLE', reservation_id = NULL WHERE event_id = $1`, [event_id]);
-  await database.query('DELETE FROM bookings');
-  await database.query('DELETE FROM reservations');
-  await database.query('DELETE FROM sandbox_gateway.charges');
+  const ofThisSale = `reservation_id IN (SELECT reservation_id FROM reservations WHERE event_id = $1)`;
+  await database.query(`DELETE FROM bookings WHERE ${ofThisSale}`, [event_id]);
+  await database.query(`DELETE FROM sandbox_gateway.charges WHERE ${ofThisSale}`, [event_id]);
+  await database.query('DELETE FROM reservations WHERE event_id = $1', [event_id]);
   await redis.flushdb();
 });
 
