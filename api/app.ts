@@ -9,10 +9,11 @@ import { exposeAudits } from './audit-metrics.ts';
 import { createAuthentication, guardRoutes } from './auth.ts';
 import { answerMalformed, sendProblem } from './failures.ts';
 import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
-import { instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
+import { ANSWER_WITHIN_MS, instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
 import { createRateLimits } from './limits.ts';
 import { createMetrics } from './metrics.ts';
 import { MicroCache } from './micro-cache.ts';
+import { openapiOptions } from './openapi.ts';
 import { Problem } from './problems.ts';
 import { listOf } from '../runtime/config.ts';
 import { bookingRoutes } from './routes/bookings.ts';
@@ -62,6 +63,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
+    handlerTimeout: ANSWER_WITHIN_MS,
     serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, edges)),
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),
     genReqId: requestIdOf,
@@ -96,13 +98,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     metrics.observe(method, routeOptions.url ?? 'none', statusCode, elapsedTime / 1_000);
     done();
   });
-  await app.register(swagger, {
-    openapi: {
-      openapi: '3.1.0',
-      info: { title: 'Holdfast', version: '1', description: 'Hold, pay for and release seats.' },
-      ...(authenticate && { components: { securitySchemes: { bearer: BEARER } } }),
-    },
-  });
+  await app.register(swagger, openapiOptions(authenticate !== undefined));
   await app.register(docsRoutes);
   app.get('/openapi.json', { config: { access: 'public' }, schema: { hide: true } }, async () => app.swagger());
   await operationRoutes(app, { ...deps, metrics: metrics.registry });
@@ -122,13 +118,6 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   refuseOtherMethods();
   return app;
 }
-
-const BEARER = {
-  type: 'http',
-  scheme: 'bearer',
-  bearerFormat: 'JWT',
-  description: 'The buyer is the `sub`; operators have `operator` among their `roles`.',
-} as const;
 
 /** Who may say, in X-Forwarded-For, whose request it passes on: the last so many hops, or these addresses. */
 function trustedProxies(setting: string | undefined) {
@@ -161,7 +150,15 @@ function collectMethods(app: Api): () => void {
       const refuse = async () => {
         throw new Problem('METHOD_NOT_ALLOWED', `Allowed here: ${allow}.`, {}, { allow });
       };
-      app.route({ method, url, config: { access: 'public' }, schema: { hide: true }, handler: refuse });
+      // Before anything of the request is looked at.
+      app.route({
+        method,
+        url,
+        config: { access: 'public' },
+        schema: { hide: true },
+        onRequest: refuse,
+        handler: refuse,
+      });
     }
   };
 }

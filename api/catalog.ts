@@ -2,6 +2,7 @@ import { LRUCache } from 'lru-cache';
 import type { Event } from '../domain/model.ts';
 import type { Queries } from './queries.ts';
 import { createLayout, type SeatLayout } from './seat-layout.ts';
+import { STALE_IF_ERROR, patience } from './stale-if-error.ts';
 
 /** An event and how its seats are laid out; what changes during a sale (a seat's status) is not in it. */
 export interface CatalogEntry {
@@ -17,6 +18,8 @@ export interface CatalogEntry {
 /** About 400 bytes each: 200 MB. */
 const MAX_SEATS_CACHED = 500_000;
 const FRESH_MS = 5_000;
+/** What is known of an event goes on when PostgreSQL does not answer within this. */
+const PATIENCE_MS = 300;
 const EVENTS_WARMED = 5;
 
 /** Events in memory, so that a hot sale asks PostgreSQL for none, but for whether they are still the same. */
@@ -24,7 +27,7 @@ export function createCatalog(queries: Queries) {
   const entries = new LRUCache<string, CatalogEntry>({
     maxSize: MAX_SEATS_CACHED,
     sizeCalculation: ({ seats }) => seats.size + 1,
-    noDeleteOnStaleGet: true, // what is stale may well be found to be the same
+    ...STALE_IF_ERROR, // what is stale may well be found to be the same
     ttl: FRESH_MS,
     fetchMethod: async (eventId, before) => {
       const found = await queries.getEventWithVersion(eventId);
@@ -46,7 +49,9 @@ export function createCatalog(queries: Queries) {
   }
 
   return {
-    get: async (eventId: string): Promise<CatalogEntry | undefined> => entries.get(eventId) ?? entries.fetch(eventId),
+    get: async (eventId: string): Promise<CatalogEntry | undefined> =>
+      entries.get(eventId) ??
+      entries.fetch(eventId, patience(entries.peek(eventId, { allowStale: true }), PATIENCE_MS)),
 
     /** Reads the events that come next, so that a process which starts in a sale is as quick as one that runs. */
     async warmUp(): Promise<void> {

@@ -33,6 +33,7 @@ const PROBLEMS = {
   RATE_LIMITED: [429, 'Too many requests'],
   HEADERS_TOO_LARGE: [431, 'The headers are too large'],
   INTERNAL_ERROR: [500, 'Something went wrong on our side'],
+  NOT_READY: [503, 'A dependency that is needed is down'],
   OVERLOADED: [503, 'Too many buyers at once'],
   UNAVAILABLE: [503, 'The service cannot answer right now'],
   PAYMENT_UNAVAILABLE: [503, 'The payment gateway cannot answer right now'],
@@ -82,32 +83,33 @@ export const isProblemCode = (word: string): word is ProblemCode => Object.hasOw
 /** The answer where a service of ours is away or slow: nothing is known to have happened, and a retry is safe. */
 export const unavailable = (detail: string) => new Problem('UNAVAILABLE', detail, {}, { 'retry-after': '1' });
 
-const ProblemBody = Type.Object(
-  {
-    type: Type.String(),
-    title: Type.String(),
-    status: Type.Integer(),
-    detail: Type.String(),
-    instance: Type.String(),
-    code: Type.String(),
-    errors: Type.Optional(Type.Array(Type.Object({ path: Type.String(), detail: Type.String() }))),
-    conflicts: Type.Optional(Type.Array(Type.String())),
-    show_times: Type.Optional(Type.Array(Type.String())),
-  },
-  { additionalProperties: true },
-);
+const problemBody = (codes: string[]) =>
+  Type.Object(
+    {
+      type: Type.String({ format: 'uri' }),
+      title: Type.String(),
+      status: Type.Integer(),
+      detail: Type.String(),
+      instance: Type.String(),
+      code: Type.Enum(codes),
+      errors: Type.Optional(Type.Array(Type.Object({ path: Type.String(), detail: Type.String() }))),
+      conflicts: Type.Optional(Type.Array(Type.String())),
+      show_times: Type.Optional(Type.Array(Type.String())),
+    },
+    { additionalProperties: true },
+  );
 
 /** The response schemas of a route's refusals, for its documentation. */
 export const refusals = <Status extends number>(...statuses: Status[]): Record<Status | 500, TSchema> => {
-  const documented = [...statuses, 500].map((status) => [
-    status,
-    {
-      description: Object.entries(PROBLEMS)
-        .filter(([, [of]]) => of === status)
-        .map(([code]) => code)
-        .join(', '),
-      content: { 'application/problem+json': { schema: ProblemBody } },
-    },
-  ]);
+  const documented = [...statuses, 500].map((status) => {
+    const codes = Object.entries(PROBLEMS).flatMap(([code, [of]]) => (of === status ? [code] : []));
+    return [
+      status,
+      {
+        description: codes.join(', '),
+        content: { 'application/problem+json': { schema: problemBody(codes) } },
+      },
+    ];
+  });
   return Object.fromEntries(documented);
 };

@@ -34,9 +34,22 @@ const WARM_UP_DEADLINE_MS = 10_000;
 /** After a crash of the process that began a reservation, the stall before another takes it on. */
 const TASK_TIMEOUT = '3 seconds';
 
-/** Temporal did not answer in time, so what became of the call is not known. */
+/** There was no answer in time, so what became of the call is not known. */
 export class OutcomeUnknown extends Error {
   override name = 'OutcomeUnknown';
+}
+
+/** What `work` answers. @throws OutcomeUnknown when it takes longer; it goes on all the same */
+export async function answerWithin<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
+  const answered = new AbortController();
+  const late = delay(deadlineMs, undefined, { signal: answered.signal }).then(() => {
+    throw new OutcomeUnknown('there was no answer in time');
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    answered.abort();
+  }
 }
 
 /** The reservation's workflow said no; `code` is the reason. */
@@ -74,19 +87,10 @@ function meaning(error: unknown): unknown {
  */
 export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes) {
   /** The connection gives this long to each try of a call, and tries again; so the whole has a clock of its own. */
-  async function within<T>(deadlineMs: number, call: () => Promise<T>): Promise<T> {
-    const answered = new AbortController();
-    const late = delay(deadlineMs, undefined, { signal: answered.signal }).then(() => {
-      throw new OutcomeUnknown('Temporal did not answer in time');
-    });
-    try {
-      return await Promise.race([client.connection.withDeadline(Date.now() + deadlineMs, call), late]);
-    } catch (error) {
+  const within = <T>(deadlineMs: number, call: () => Promise<T>): Promise<T> =>
+    answerWithin(deadlineMs, client.connection.withDeadline(Date.now() + deadlineMs, call)).catch((error: unknown) => {
       throw meaning(error);
-    } finally {
-      answered.abort();
-    }
-  }
+    });
 
   /** By reservation. Temporal takes ten updates of a workflow at once, and a client may repeat itself more often. */
   const underWay = new Map<string, Promise<Reserved>>();

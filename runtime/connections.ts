@@ -4,7 +4,9 @@ import pg from 'pg';
 import type { Logger } from './logger.ts';
 
 /** What a statement may take; the hold step's own deadline is longer, so that PostgreSQL gives up first. */
-const STATEMENT_TIMEOUT_MS = 2_000;
+const STATEMENT_TIMEOUT_MS = 1_800;
+/** What a connection and an answer may take: a little longer, for the server to say itself that it gave up. */
+const POSTGRES_TIMEOUT_MS = 2_000;
 /** Redis only makes a refusal fast: past this it is quicker to ask PostgreSQL. */
 const REDIS_COMMAND_TIMEOUT_MS = 250;
 
@@ -13,8 +15,8 @@ export function connectPostgres(databaseUrl: string, max: number, log: Logger): 
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max,
-    connectionTimeoutMillis: STATEMENT_TIMEOUT_MS,
-    query_timeout: STATEMENT_TIMEOUT_MS + 500,
+    connectionTimeoutMillis: POSTGRES_TIMEOUT_MS,
+    query_timeout: POSTGRES_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     idle_in_transaction_session_timeout: 10_000,
     application_name: 'holdfast',
@@ -23,12 +25,16 @@ export function connectPostgres(databaseUrl: string, max: number, log: Logger): 
   return pool;
 }
 
+/** A connection on which nothing comes for so long is dead: another one is made. */
+const REDIS_SILENCE_MS = 2_000;
+
 /** A client that fails a command at once while Redis is away, and after 250 ms when it does not answer. */
 export function connectRedis(redisUrl: string, log: Logger): Redis {
   const redis = new Redis(redisUrl, {
     enableOfflineQueue: false,
     maxRetriesPerRequest: 0,
     commandTimeout: REDIS_COMMAND_TIMEOUT_MS,
+    socketTimeout: REDIS_SILENCE_MS,
     connectTimeout: 2_000,
     retryStrategy: (attempt) => Math.min(attempt * 50, 1_000),
   });

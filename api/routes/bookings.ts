@@ -3,10 +3,18 @@ import { Type, type Static } from 'typebox';
 import { Booking, Id, type Reservation } from '../../domain/model.ts';
 import type { PaymentOutcome } from '../../workflows/messages.ts';
 import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
-import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDependencies } from '../http.ts';
+import {
+  ANSWER_WITHIN_MS,
+  IdempotencyHeaders,
+  problemAnswer,
+  sendAnswer,
+  type Api,
+  type ApiDependencies,
+} from '../http.ts';
 import type { Answer } from '../idempotency.ts';
+import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';
-import { NotRunning } from '../reservation-workflows.ts';
+import { NotRunning, answerWithin } from '../reservation-workflows.ts';
 import { endedProblem, refusalProblem, requireReservation } from './reservations.ts';
 
 const BookingBody = Type.Object(
@@ -23,7 +31,13 @@ interface BookingRequest {
   caller: Caller;
 }
 
+const BookingAnswer = withHeaders(Booking, LOCATION);
+
+const toItself = { LookAtIt: { operationId: 'getBooking', parameters: { booking_id: '$response.body#/booking_id' } } };
+
 const MAX_WAIT_SECONDS = 30;
+/** Who does not wait is answered as soon as on other routes, by the handler itself. */
+const HANDLER_TIMEOUT_MS = MAX_WAIT_SECONDS * 1_000 + 2 * ANSWER_WITHIN_MS;
 
 /** What it may take to find a payment that was accepted before. */
 const LOOK_UP_MS = 2_000;
@@ -97,28 +111,32 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
     '/bookings',
     {
       config: { access: 'buyer' },
+      handlerTimeout: HANDLER_TIMEOUT_MS,
+      links: { 200: toItself, 201: toItself, 202: toItself },
       schema: {
+        operationId: 'createBooking',
         summary: 'Pay for a reservation',
         description: 'With `Prefer: wait=N` the answer comes when the payment is settled, or after N seconds.',
         tags: ['bookings'],
         headers: Type.Intersect([IdempotencyHeaders, Type.Object({ prefer: Type.Optional(Type.String()) })]),
         body: BookingBody,
         response: {
-          200: Booking,
-          201: Booking,
-          202: Booking,
-          ...refusals(400, 402, 404, 409, 410, 413, 415, 422, 502, 503),
+          200: BookingAnswer,
+          201: BookingAnswer,
+          202: BookingAnswer,
+          ...refusals(400, 402, 404, 409, 410, 413, 415, 422, 503),
         },
       },
     },
     async ({ body, headers, caller }, reply) => {
       const key = headers['idempotency-key'];
-      const answer = await answerOnce(
+      const wait = waitSeconds(headers.prefer);
+      const answer = answerOnce(
         { scope: scopeOf(caller, 'POST /bookings'), key, body },
-        () => createBooking({ body, key, wait: waitSeconds(headers.prefer), caller }),
+        () => createBooking({ body, key, wait, caller }),
         (problem) => problemAnswer(problem, '/api/v1/bookings'),
       );
-      return sendAnswer(reply, answer);
+      return sendAnswer(reply, await answerWithin((wait ?? 0) * 1_000 + ANSWER_WITHIN_MS, answer));
     },
   );
 
@@ -126,7 +144,16 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
     '/bookings/:booking_id',
     {
       config: { access: 'buyer' },
+      links: {
+        200: {
+          ItsReservation: {
+            operationId: 'getReservation',
+            parameters: { reservation_id: '$response.body#/reservation_id' },
+          },
+        },
+      },
       schema: {
+        operationId: 'getBooking',
         summary: 'A booking',
         tags: ['bookings'],
         params: Type.Object({ booking_id: Id }),

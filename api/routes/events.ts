@@ -1,7 +1,11 @@
-import { Type } from 'typebox';
+import { LRUCache } from 'lru-cache';
+import { Type, type Static } from 'typebox';
 import { Event } from '../../domain/model.ts';
+import { CACHED, withHeaders } from '../openapi.ts';
 import { EventParams, requireEvent, type Api, type ApiDependencies } from '../http.ts';
 import { Problem, refusals } from '../problems.ts';
+import type { EventFilter } from '../queries.ts';
+import { STALE_IF_ERROR, patience } from '../stale-if-error.ts';
 
 const When = Type.Union([Type.String({ format: 'date-time' }), Type.String({ format: 'date' })], {
   description: 'RFC 3339: a date, or a date and time',
@@ -11,7 +15,13 @@ const EventsQuery = Type.Object(
   {
     from: Type.Optional(When),
     to: Type.Optional(When),
-    q: Type.Optional(Type.String({ maxLength: 100, pattern: '^\\P{Cc}*$', description: 'Part of a name or venue' })),
+    q: Type.Optional(
+      Type.String({
+        maxLength: 100,
+        pattern: '^[^\\u0000-\\u001f\\u007f-\\u009f]*$',
+        description: 'Part of a name or venue',
+      }),
+    ),
     limit: Type.Integer({ minimum: 1, maximum: 100, default: 20 }),
     cursor: Type.Optional(Type.String({ maxLength: 300, description: '`next_cursor` of the page before' })),
   },
@@ -20,7 +30,14 @@ const EventsQuery = Type.Object(
 
 const EventPage = Type.Object({ events: Type.Array(Event), next_cursor: Type.Union([Type.String(), Type.Null()]) });
 
+const toDate = (time: string | undefined) => (time === undefined ? undefined : new Date(time));
+
 const toCursor = ({ date, event_id }: Event) => Buffer.from(`${date} ${event_id}`).toString('base64url');
+
+/** Pages that go on while PostgreSQL is away, each about 10 KB. */
+const PAGES_REMEMBERED = 500;
+/** A page of before goes on when PostgreSQL does not answer within this. */
+const PATIENCE_MS = 1_000;
 
 /** What an event is changes seldom: a few seconds in a shared cache. */
 const CACHE_CONTROL = 'public, max-age=0, s-maxage=5, stale-while-revalidate=5';
@@ -36,30 +53,47 @@ function fromCursor(cursor: string): { date: Date; event_id: string } {
 }
 
 export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencies): Promise<void> {
+  const pages = new LRUCache<string, Static<typeof EventPage>, EventFilter>({
+    max: PAGES_REMEMBERED,
+    ...STALE_IF_ERROR,
+    fetchMethod: async (_key, _before, { context: filter }) => {
+      const found = await queries.findEvents({ ...filter, limit: filter.limit + 1 });
+      const events = found.slice(0, filter.limit);
+      const last = events.at(-1);
+      return { events, next_cursor: last && found.length > filter.limit ? toCursor(last) : null };
+    },
+  });
+
   api.get(
     '/events',
     {
       config: { access: 'public' },
+      links: {
+        200: {
+          TheNextPage: { operationId: 'listEvents', parameters: { cursor: '$response.body#/next_cursor' } },
+          TheFirstEvent: { operationId: 'getEvent', parameters: { event_id: '$response.body#/events/0/event_id' } },
+        },
+      },
       schema: {
+        operationId: 'listEvents',
         summary: 'Events by date',
         tags: ['events'],
         querystring: EventsQuery,
-        response: { 200: EventPage, ...refusals(400, 503) },
+        response: { 200: withHeaders(EventPage, CACHED), ...refusals(400, 503) },
       },
     },
     async ({ query: { from, to, q, limit, cursor } }, reply) => {
       const after = cursor === undefined ? undefined : fromCursor(cursor);
-      const events = await queries.findEvents({
-        from: from === undefined ? undefined : new Date(from),
-        to: to === undefined ? undefined : new Date(to),
-        text: q,
-        after,
-        limit: limit + 1,
+      const filter = { from: toDate(from), to: toDate(to), text: q, after, limit };
+      const key = JSON.stringify(filter);
+      const page = await pages.fetch(key, {
+        context: filter,
+        forceRefresh: true,
+        ...patience(pages.peek(key), PATIENCE_MS),
       });
-      const page = events.slice(0, limit);
-      const last = page.at(-1);
+      if (!page) throw new Error('every page is read');
       reply.header('cache-control', CACHE_CONTROL);
-      return { events: page, next_cursor: last && events.length > limit ? toCursor(last) : null };
+      return page;
     },
   );
 
@@ -67,11 +101,15 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
     '/events/:event_id',
     {
       config: { access: 'public' },
+      links: {
+        200: { ItsSeats: { operationId: 'getSeats', parameters: { event_id: '$response.body#/event_id' } } },
+      },
       schema: {
+        operationId: 'getEvent',
         summary: 'One event',
         tags: ['events'],
         params: EventParams,
-        response: { 200: Event, ...refusals(400, 404, 503) },
+        response: { 200: withHeaders(Event, CACHED), ...refusals(400, 404, 503) },
       },
     },
     async ({ params }, reply) => {

@@ -2,14 +2,13 @@ import { Type } from 'typebox';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Registry } from 'prom-client';
 import type { Api, ApiDependencies } from '../http.ts';
+import { Problem, refusals } from '../problems.ts';
 
 const CHECK_WITHIN_MS = 1_000;
 
 const DependencyState = Type.Object({ state: Type.Enum(['up', 'down']), needed: Type.Boolean() });
-const Readiness = Type.Object({
-  status: Type.Enum(['ready', 'not ready']),
-  dependencies: Type.Record(Type.String(), DependencyState),
-});
+const Dependencies = Type.Record(Type.String(), DependencyState);
+const Readiness = Type.Object({ status: Type.Literal('ready'), dependencies: Dependencies });
 
 async function isUp(check: () => Promise<unknown>): Promise<boolean> {
   const late = new AbortController();
@@ -29,8 +28,15 @@ export async function operationRoutes(
 ): Promise<void> {
   api.get(
     '/livez',
-    { config: { access: 'public' }, schema: { summary: 'The process lives', tags: ['operations'] } },
-    async () => ({ status: 'live' }),
+    {
+      config: { access: 'public' },
+      schema: {
+        summary: 'The process lives',
+        tags: ['operations'],
+        response: { 200: Type.Object({ status: Type.Literal('live') }), ...refusals() },
+      },
+    },
+    async () => ({ status: 'live' as const }),
   );
 
   api.get(
@@ -40,25 +46,28 @@ export async function operationRoutes(
       schema: {
         summary: 'Each dependency and its state',
         tags: ['operations'],
-        response: { 200: Readiness, 503: Readiness },
+        response: { 200: Readiness, ...refusals(503) },
       },
     },
-    async (_request, reply) => {
+    async () => {
       const [postgres, redisIsUp, temporal] = await Promise.all([
         isUp(() => queries.ping()),
         isUp(() => redis.ping()),
         isUp(() => workflows.ping()),
       ]);
       const state = (up: boolean) => (up ? ('up' as const) : ('down' as const));
-      const ready = postgres && temporal;
-      return reply.code(ready ? 200 : 503).send({
-        status: ready ? ('ready' as const) : ('not ready' as const),
-        dependencies: {
-          postgres: { state: state(postgres), needed: true },
-          redis: { state: state(redisIsUp), needed: false },
-          temporal: { state: state(temporal), needed: true },
-        },
-      });
+      const dependencies = {
+        postgres: { state: state(postgres), needed: true },
+        redis: { state: state(redisIsUp), needed: false },
+        temporal: { state: state(temporal), needed: true },
+      };
+      if (postgres && temporal) return { status: 'ready' as const, dependencies };
+      throw new Problem(
+        'NOT_READY',
+        'See which of the dependencies is down.',
+        { dependencies },
+        { 'retry-after': '1' },
+      );
     },
   );
 

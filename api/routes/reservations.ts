@@ -13,6 +13,7 @@ import {
   type ApiDependencies,
 } from '../http.ts';
 import type { Answer } from '../idempotency.ts';
+import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable, type ProblemCode } from '../problems.ts';
 import { NotRunning, Refused } from '../reservation-workflows.ts';
 
@@ -146,12 +147,29 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     '/reservations',
     {
       config: { access: 'buyer' },
+      links: {
+        201: {
+          LookAtIt: {
+            operationId: 'getReservation',
+            parameters: { reservation_id: '$response.body#/reservation_id' },
+          },
+          PayForIt: {
+            operationId: 'createBooking',
+            requestBody: { reservation_id: '$response.body#/reservation_id' },
+          },
+          ReleaseIt: {
+            operationId: 'releaseReservation',
+            parameters: { reservation_id: '$response.body#/reservation_id' },
+          },
+        },
+      },
       schema: {
+        operationId: 'createReservation',
         summary: 'Hold seats: all of them, or none',
         tags: ['reservations'],
         headers: IdempotencyHeaders,
         body: ReservationBody,
-        response: { 201: Reservation, ...refusals(400, 404, 409, 413, 415, 422, 503) },
+        response: { 201: withHeaders(Reservation, LOCATION), ...refusals(400, 404, 409, 413, 415, 422, 503) },
       },
     },
     async ({ body, headers, caller }, reply) => {
@@ -170,7 +188,11 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     '/reservations/:reservation_id',
     {
       config: { access: 'buyer' },
+      links: {
+        200: { ItsBooking: { operationId: 'getBooking', parameters: { booking_id: '$response.body#/booking_id' } } },
+      },
       schema: {
+        operationId: 'getReservation',
         summary: 'A reservation, in every state',
         tags: ['reservations'],
         params: ReservationParams,
@@ -185,10 +207,11 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     {
       config: { access: 'buyer' },
       schema: {
+        operationId: 'releaseReservation',
         summary: 'Give the seats back early',
         tags: ['reservations'],
         params: ReservationParams,
-        response: { 200: Reservation, ...refusals(400, 404, 409, 410, 503) },
+        response: { 200: Reservation, ...refusals(400, 404, 409, 410, 413, 415, 503) },
       },
     },
     async ({ params: { reservation_id }, caller }) => {

@@ -12,6 +12,7 @@ export async function sandboxRoutes(api: Api, { database, queries }: ApiDependen
     {
       config: { access: 'buyer' },
       schema: {
+        operationId: 'listCharges',
         summary: "The sandbox gateway's charges of a reservation",
         tags: ['sandbox'],
         querystring: Type.Object({ reservation_id: Id }, { additionalProperties: false }),

@@ -118,6 +118,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
       config: { access: 'public' },
       exposeHeadRoute: false,
       schema: {
+        operationId: 'streamSeats',
         summary: 'Seat changes as they happen (server-sent events)',
         tags: ['seats'],
         params: EventParams,

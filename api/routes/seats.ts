@@ -4,12 +4,16 @@ import { Type, type Static } from 'typebox';
 import { Id, Seat } from '../../domain/model.ts';
 import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
 import type { Answer, MicroCache } from '../micro-cache.ts';
+import { VALIDATED, withHeaders } from '../openapi.ts';
 import { Problem, refusals } from '../problems.ts';
 import type { SeatLayout } from '../seat-layout.ts';
 import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } from '../seat-maps.ts';
 
 /** Layouts in memory, each about 5 MB for 50,000 seats. */
 const MAX_LAYOUTS = 10;
+
+/** A stadium that nobody looked at for a while is read, rendered and compressed first. */
+const MAP_WITHIN_MS = 10_000;
 
 const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
 
@@ -111,7 +115,17 @@ export async function seatRoutes(
     '/events/:event_id/seats',
     {
       config: { access: 'public' },
+      handlerTimeout: MAP_WITHIN_MS,
+      links: {
+        200: {
+          HoldTheFirst: {
+            operationId: 'createReservation',
+            requestBody: { event_id: '$request.path.event_id', seat_ids: ['$response.body#/0/seat_id'] },
+          },
+        },
+      },
       schema: {
+        operationId: 'getSeats',
         summary: 'The seat map',
         tags: ['seats'],
         params: EventParams,
@@ -119,12 +133,13 @@ export async function seatRoutes(
         response: {
           200: {
             description: 'The seats, or with `format=compact` their statuses alone',
+            headers: VALIDATED,
             content: {
               'application/json': { schema: Type.Array(Seat) },
               [COMPACT_TYPE]: { schema: Type.String({ format: 'binary' }) },
             },
           },
-          304: Type.Null(),
+          304: withHeaders(Type.Null({ description: 'The map is the one that you have' }), VALIDATED),
           ...refusals(400, 404, 503),
         },
       },
@@ -140,12 +155,18 @@ export async function seatRoutes(
     '/events/:event_id/seats/layouts/:layout_id',
     {
       config: { access: 'public' },
+      handlerTimeout: MAP_WITHIN_MS,
       schema: {
+        operationId: 'getLayout',
         summary: 'The seats without their statuses: the same for ever under this URL',
         tags: ['seats'],
         params: Type.Object({ ...EventParams.properties, layout_id: Id }),
         querystring: ShowQuery,
-        response: { 200: Type.Array(Type.Omit(Seat, ['status'])), 304: Type.Null(), ...refusals(400, 404, 503) },
+        response: {
+          200: withHeaders(Type.Array(Type.Omit(Seat, ['status'])), VALIDATED),
+          304: withHeaders(Type.Null({ description: 'The layout is the one that you have' }), VALIDATED),
+          ...refusals(400, 404, 503),
+        },
       },
     },
     async ({ params, query }, reply) => {

@@ -11,6 +11,7 @@ export const log = createLogger('test', process.env['LOG_LEVEL'] ?? 'silent');
 export interface Stores {
   databaseUrl: string;
   redisUrl: string;
+  temporalAddress: string;
   namespace: string;
   database: pg.Pool;
   redis: Redis;
@@ -37,6 +38,7 @@ export async function openStores(): Promise<Stores> {
   return {
     databaseUrl,
     redisUrl,
+    temporalAddress: inject('temporal_address'),
     namespace: `test-${number}`,
     database,
     redis,

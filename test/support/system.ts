@@ -40,13 +40,13 @@ const onlyVersion = (): Version => ({ deploymentVersion: undefined, workflowBund
 
 /** The workers of `stores`, with real side effects unless some are replaced. */
 export async function startWorkers(
-  { database, redis, namespace }: Stores,
+  { database, redis, namespace, temporalAddress }: Stores,
   replace: (activities: Activities) => Activities = (activities) => activities,
   smtpUrl?: string,
   encryptionKey?: string,
   { deploymentVersion, ...workflows } = onlyVersion(),
 ): Promise<RunningWorkers> {
-  const connection = await NativeConnection.connect({ address: inject('temporal_address') });
+  const connection = await NativeConnection.connect({ address: temporalAddress });
   const gateway = createSandboxGateway(database);
   const activities = createActivities({ database, redis, gateway, smtpUrl, mailFrom: 'box-office@localhost', log });
   const workers = await createWorkers({
@@ -103,10 +103,8 @@ export async function startApi(
   logOfApi = log,
   { deploymentVersion, ...bundle } = onlyVersion(),
 ) {
-  const { database, redis, redisUrl, namespace } = stores;
-  const connection = await NativeConnection.connect({
-    address: settings.TEMPORAL_ADDRESS ?? inject('temporal_address'),
-  });
+  const { database, redis, redisUrl, namespace, temporalAddress } = stores;
+  const connection = await NativeConnection.connect({ address: settings.TEMPORAL_ADDRESS ?? temporalAddress });
   const payloadCodec = createPayloadCodec(settings.ENCRYPTION_KEY);
   const dataConverter = createDataConverter(payloadCodec);
   const client = new Client({ connection, namespace, dataConverter });
