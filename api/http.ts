@@ -46,9 +46,6 @@ export type Api = FastifyInstance<
   TypeBoxTypeProvider
 >;
 
-/** A client is told by then, if only that nothing is known. Each service behind gets a part of this at most. */
-export const ANSWER_WITHIN_MS = 2_000;
-
 export const EventParams = Type.Object({ event_id: Id });
 
 /** On every POST. Visible ASCII, at most 255 characters. */

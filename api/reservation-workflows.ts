@@ -13,6 +13,7 @@ import {
 import { ApplicationFailure } from '@temporalio/common';
 import type { Ending } from '../domain/model.ts';
 import {
+  ANSWER_WITHIN_MS,
   TaskQueues,
   claim,
   pay,
@@ -27,7 +28,7 @@ import {
 import type { HoldOutcomes } from './hold-outcomes.ts';
 
 /** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
-const TEMPORAL_DEADLINE_MS = 2_000;
+const TEMPORAL_DEADLINE_MS = ANSWER_WITHIN_MS;
 
 const WARM_UP_DEADLINE_MS = 10_000;
 
@@ -99,14 +100,14 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
    * Starts the reservation, or finds the one that a retry started before, and answers what its hold became. The
    * server hands the first task back with the start (an eager start), so that it runs in this very process.
    */
-  async function start(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
-    const { event_id, user_id, seat_ids } = request;
+  async function start(reservationId: string, input: ReservationInput): Promise<Reserved> {
+    const { event_id, user_id, seat_ids } = input;
     const outcome = outcomes.expect(reservationId, TEMPORAL_DEADLINE_MS);
     const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
       client.workflow.start('reservation', {
         workflowId: reservationId,
         taskQueue: TaskQueues.reservations,
-        args: [{ ...request, answer_within_ms: TEMPORAL_DEADLINE_MS }],
+        args: [input],
         requestEagerStart: true,
         workflowTaskTimeout: TASK_TIMEOUT,
         workflowIdConflictPolicy: 'USE_EXISTING',
@@ -129,9 +130,9 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
 
   return {
     /** What became of a reservation's hold; a client that repeats itself meanwhile shares the answer. */
-    reserve(reservationId: string, request: Omit<ReservationInput, 'answer_within_ms'>): Promise<Reserved> {
+    reserve(reservationId: string, input: ReservationInput): Promise<Reserved> {
       const reserving =
-        underWay.get(reservationId) ?? start(reservationId, request).finally(() => underWay.delete(reservationId));
+        underWay.get(reservationId) ?? start(reservationId, input).finally(() => underWay.delete(reservationId));
       underWay.set(reservationId, reserving);
       return reserving;
     },

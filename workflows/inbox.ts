@@ -35,8 +35,8 @@ export class Inbox {
   /** Set before the first await of an ending: whatever is asked for after it is refused with the reason. */
   ending: Ending | undefined;
   releaseAsked = false;
-  /** When a client last asked for this reservation, by the server's clock. */
-  askedAtMs = workflowInfo().startTime.getTime();
+  /** Until when the client that asked last waits for its answer, by the server's clock. */
+  awaitedUntilMs: number;
   /** To be settled in order; the first is being settled. */
   readonly payments: Payment[] = [];
   /** A gateway tells of a charge several times, and in any order: once is enough. */
@@ -44,12 +44,16 @@ export class Inbox {
   paymentsTried = 0;
   confirmed: Extract<PaymentOutcome, { status: 'CONFIRMED' }> | undefined;
 
-  /** Sets every handler, so it comes before the first await. An operator's cancellation asks for the seats' release. */
-  constructor() {
+  /**
+   * Sets every handler, so it comes before the first await. An operator's cancellation asks for the seats' release.
+   * @param answerWithinMs how long after the start the first client waits
+   */
+  constructor(answerWithinMs: number) {
+    this.awaitedUntilMs = workflowInfo().startTime.getTime() + answerWithinMs;
     CancellationScope.current().cancelRequested.catch(() => (this.releaseAsked = true));
     setHandler(messages.stage, () => this.stage);
     setHandler(messages.claim, () => {
-      this.askedAtMs = Date.now();
+      this.awaitedUntilMs = Date.now() + messages.ANSWER_WITHIN_MS;
       return recorded(() => this.reserved);
     });
     setHandler(

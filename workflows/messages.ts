@@ -12,13 +12,16 @@ export const TaskQueues = {
   notifications: 'notifications',
 } as const;
 
+/** A client is told by then, if only that nothing is known; so long it waits for a hold, or for a claim. */
+export const ANSWER_WITHIN_MS = 2_000;
+
 /** The workflow id is the reservation id. */
 export interface ReservationInput {
   event_id: string;
   user_id: string;
   seat_ids: string[];
   hold_seconds: number;
-  /** How long after the start the client still waits for an answer. */
+  /** What is left of the client's patience when the workflow is started: a hold granted later may be nobody's. */
   answer_within_ms: number;
 }
 

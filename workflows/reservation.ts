@@ -33,7 +33,7 @@ const CLAIM_GRACE_MS = 5_000;
 /** One reservation, from its first lock to its one ending. Nothing interrupts it: cancelling asks for a release. */
 export async function reservation(input: ReservationInput): Promise<Ending> {
   const seats = { reservation_id: workflowInfo().workflowId, event_id: input.event_id, seat_ids: input.seat_ids };
-  const saga: Saga = { input, seats, inbox: new Inbox(), undo: new UndoStack(), isMailed: false };
+  const saga: Saga = { input, seats, inbox: new Inbox(input.answer_within_ms), undo: new UndoStack(), isMailed: false };
   const { inbox, undo } = saga;
 
   return CancellationScope.nonCancellable(async () => {
@@ -107,10 +107,7 @@ function startDeadline({ hold_ms }: Hold): { passed: boolean } {
 async function isAbandoned({ input, inbox }: Saga, hold: Hold, deadline: { passed: boolean }): Promise<boolean> {
   const grantedAtMs = Date.now() - (input.hold_seconds * 1_000 - hold.hold_ms);
   const isAwaited = () =>
-    inbox.payments.length > 0 ||
-    inbox.releaseAsked ||
-    deadline.passed ||
-    grantedAtMs <= inbox.askedAtMs + input.answer_within_ms;
+    inbox.payments.length > 0 || inbox.releaseAsked || deadline.passed || grantedAtMs <= inbox.awaitedUntilMs;
   return !isAwaited() && !(await condition(isAwaited, CLAIM_GRACE_MS));
 }
 

@@ -1,16 +1,9 @@
 import { createHash } from 'node:crypto';
 import { Type, type Static } from 'typebox';
 import { Booking, Id, type Reservation } from '../../domain/model.ts';
-import type { PaymentOutcome } from '../../workflows/messages.ts';
+import { ANSWER_WITHIN_MS, type PaymentOutcome } from '../../workflows/messages.ts';
 import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
-import {
-  ANSWER_WITHIN_MS,
-  IdempotencyHeaders,
-  problemAnswer,
-  sendAnswer,
-  type Api,
-  type ApiDependencies,
-} from '../http.ts';
+import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDependencies } from '../http.ts';
 import type { Answer } from '../idempotency.ts';
 import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';

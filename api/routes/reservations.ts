@@ -2,7 +2,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { Type, type Static } from 'typebox';
 import type { Hold, SeatLimit } from '../../activities/seat-holds.ts';
 import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
-import type { Reserved } from '../../workflows/messages.ts';
+import { ANSWER_WITHIN_MS, type Reserved } from '../../workflows/messages.ts';
 import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
 import {
   IdempotencyHeaders,
@@ -32,6 +32,8 @@ interface HoldRequest {
   key: string | undefined;
   /** The key came before, and its outcome is not known. */
   isRepeat: boolean;
+  /** How long the client has waited so far. */
+  waitedMs: () => number;
 }
 
 const ReservationParams = Type.Object({ reservation_id: Id });
@@ -99,7 +101,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
-  async function reserve({ body, key, isRepeat }: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
+  async function reserve({ body, key, isRepeat, waitedMs }: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
     const { event_id, seat_ids, user_id } = body;
     const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
@@ -114,7 +116,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       try {
         const reserved = await admission.run(async (waited) => {
           if (waited) await refuseTaken();
-          return workflows.reserve(id, input);
+          return workflows.reserve(id, { ...input, answer_within_ms: Math.ceil(ANSWER_WITHIN_MS - waitedMs()) });
         });
         return { id, reserved };
       } catch (error) {
@@ -177,7 +179,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       const key = headers['idempotency-key'];
       const answer = await answerOnce(
         { scope: scopeOf(caller, 'POST /reservations'), key, body },
-        (isRepeat) => createReservation({ body, key, isRepeat }),
+        (isRepeat) => createReservation({ body, key, isRepeat, waitedMs: () => reply.elapsedTime }),
         (problem) => problemAnswer(problem, '/api/v1/reservations'),
       );
       return sendAnswer(reply, answer);

@@ -280,10 +280,9 @@ function wrongChanges(changes: Change[]): string[] {
   return changes.flatMap((change) => {
     const { of, old_status, new_status, old_owner, new_owner, old_fence, new_fence } = change;
     const isRepeat = old_status === new_status && old_owner === new_owner && old_fence === new_fence;
-    const isNewHold = new_status === 'HELD' && (old_status === 'AVAILABLE' || old_status === 'EXPIRED');
+    const isFreedOrHeld = new_status === 'AVAILABLE' || new_status === 'HELD'; // what was on its way before is late now
     const isOwned = new_owner === old_owner || old_status === 'AVAILABLE' || new_status === 'AVAILABLE';
-    const isFenced =
-      isNewHold || old_status === 'BOOKED' ? BigInt(new_fence) > BigInt(old_fence) : new_fence === old_fence;
+    const isFenced = isFreedOrHeld ? BigInt(new_fence) > BigInt(old_fence) : new_fence === old_fence;
     const isLegal = isRepeat || (LEGAL.includes(`${old_status} ${new_status}`) && isOwned && isFenced);
     return isLegal
       ? []
