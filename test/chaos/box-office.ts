@@ -25,6 +25,7 @@ import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
 import { createLogger } from '../../runtime/logger.ts';
 import { NOTHING_SET, descendantsOf } from '../support/command.ts';
 import { until } from '../support/until.ts';
+import { WEBHOOK_SECRET } from './gateway.ts';
 import { openProxy, type Proxy } from './proxy.ts';
 
 /** Every process of the product, by the name under which it is supervised. */
@@ -92,6 +93,7 @@ export async function openBoxOffice(holdSeconds: number) {
         await startProgram(dataDir, name, program, say, {
           PORT: String(port),
           HOLD_SECONDS: String(holdSeconds),
+          WEBHOOK_SECRET,
           DATABASE_URL: Object.assign(new URL(services.database_url), { port: String(PostgreSQL.port) }).href,
           REDIS_URL: `redis://127.0.0.1:${locks.port}`,
           TEMPORAL_ADDRESS: `127.0.0.1:${Temporal.port}`,

@@ -18,6 +18,8 @@ export interface Kind {
   strike: (scene: Scene) => Promise<void>;
   /** What the buyers pay with, where it is not the usual. */
   tokens?: readonly string[];
+  /** Whether most who pay do so on the gateway's own page, of which it tells. */
+  paidAtGateway?: boolean;
   /** Whether it brings back locks that were deleted, which then run out by themselves. */
   locksRunOut?: boolean;
   /** Why this machine cannot show it. */
@@ -97,6 +99,12 @@ async function voidAuthorisations({ office, sale, random }: Scene): Promise<void
   }
 }
 
+/** The gateway tells as it likes, and may find nobody there, or Temporal away. */
+async function tellWhileAway({ office, random }: Scene): Promise<void> {
+  await delay(random.int(0, 1_500));
+  if (random.chance(0.7)) await office.crash(random.pick(['api', 'Temporal']));
+}
+
 /** An operator ends some of what is running, in the Temporal UI. */
 async function endWorkflows({ office, sale, random }: Scene, end: (id: string) => Promise<unknown>): Promise<void> {
   const until = Date.now() + random.int(500, 1_500);
@@ -159,6 +167,7 @@ export const KINDS: Readonly<Record<string, Kind>> = {
   'black-hole': { strike: blackHole },
   reset: { strike: resetLink },
   gateway: { strike: voidAuthorisations, tokens: ['tok_visa', 'tok_slow', 'tok_flaky', 'tok_lost_reply'] },
+  webhooks: { strike: tellWhileAway, paidAtGateway: true },
   'operator-cancels': { strike: cancelWorkflows },
   'operator-terminates': { strike: terminateWorkflows },
   'disk-full': {

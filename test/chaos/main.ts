@@ -16,7 +16,7 @@ const REPORT = 'docs/chaos.json';
 const TRIALS = 20;
 const HOLD_SECONDS = 3;
 /** Box offices side by side: most of a trial is waiting. */
-const LANES = 2;
+const LANES = 4;
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -1,11 +1,13 @@
 /** A short sale: buyers who want the same few seats, and what is to be found when it is over. */
 import { setTimeout as delay } from 'node:timers/promises';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
-import { addEvent } from '../support/house.ts';
 import { checkHistory } from '../history/checker.ts';
 import { Recorder, isUnderWay, readFinalState, type FinalState } from '../history/history.ts';
-import type { BoxOffice } from './box-office.ts';
 import { Random } from '../history/random.ts';
+import { addEvent } from '../support/house.ts';
+import type { Booking, Reservation } from '../../domain/model.ts';
+import type { BoxOffice } from './box-office.ts';
+import { openGateway } from './gateway.ts';
 
 const SEATS = 200;
 const BUYERS = 10;
@@ -16,6 +18,7 @@ const MOST_SEATS = 3;
 const TRIES = 4;
 const THINK_MS = [30, 250] as const;
 const RETRY_MS = [200, 1_000] as const;
+const ASK_MS = [100, 500] as const;
 const PATIENCE = { give_up_after_ms: 6_000 };
 /** How much later than its deadline everything is over, whatever failed. */
 const STUCK_AFTER_MS = 60_000;
@@ -32,21 +35,34 @@ export const now = () => performance.timeOrigin + performance.now();
 /** Choices of their own for somebody who makes them at a time of his own. */
 export const fork = (random: Random) => new Random(random.int(0, 2 ** 32 - 1));
 
+type Client = ReturnType<Recorder['client']>;
+
+/** Of a request whose answer nobody of ours waits for. */
+const unanswered = () => ({
+  process: BUYERS,
+  invoked: now(),
+  answered: Number.POSITIVE_INFINITY,
+  outcome: { type: 'unknown', why: 'no answer was waited for' } as const,
+});
+
 export type Sale = Awaited<ReturnType<typeof openSale>>;
 
 interface SaleOptions {
   /** What the buyers pay with. */
   tokens: readonly string[];
+  /** Whether most of them pay on the gateway's own page. */
+  paidAtGateway: boolean;
   /** Whether it will do that a lock which was brought back runs out in time: nobody has to wait for that. */
   locksRunOut: boolean;
 }
 
 /** Opens an event of its own, to which buyers come until it is closed. */
-export async function openSale(office: BoxOffice, random: Random, { tokens, locksRunOut }: SaleOptions) {
+export async function openSale(office: BoxOffice, random: Random, { tokens, paidAtGateway, locksRunOut }: SaleOptions) {
   const { event_id, seat_ids } = await addEvent(office.database, SEATS);
   /** The reservations that are under way, as an operator finds them in the Temporal UI. */
   const running = `WorkflowType = 'reservation' AND EventId = '${event_id}' AND ExecutionStatus = 'Running'`;
   const recorder = new Recorder(office.url);
+  const gateway = openGateway(office);
   const sold = new Set<string>();
   const grantedAt: number[] = [];
   const closing = new AbortController();
@@ -64,6 +80,43 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, lock
     return call;
   }
 
+  /** Asks for a booking until it is settled, or the house closes; answers whether the seats are sold. */
+  async function isBooked(mine: Random, client: Client, booking: Booking): Promise<boolean> {
+    for (let { status } = booking; !closing.signal.aborted; await think(ASK_MS, mine)) {
+      if (status !== 'PENDING') return status === 'CONFIRMED';
+      const { outcome } = await client.readBooking(booking);
+      if (outcome.type === 'ok') ({ status } = outcome.body);
+    }
+    return false;
+  }
+
+  /** The same for a reservation, while it is held. */
+  async function isConfirmed(mine: Random, client: Client, reservation: Reservation): Promise<boolean> {
+    for (let { status } = reservation; !closing.signal.aborted; await think(ASK_MS, mine)) {
+      if (status !== 'HELD') return status === 'CONFIRMED';
+      const { outcome } = await client.read(reservation.reservation_id);
+      if (outcome.type === 'ok') ({ status } = outcome.body);
+    }
+    return false;
+  }
+
+  /** Some wait for the outcome, the others ask for it later. */
+  async function payHere(mine: Random, client: Client, { reservation_id }: Reservation): Promise<boolean> {
+    const [token, send] = [mine.pick(tokens), mine.chance(0.6) ? client.pay : client.order];
+    const { outcome } = await insist(mine, () => send(reservation_id, token, PATIENCE));
+    return outcome.type === 'ok' && isBooked(mine, client, outcome.body);
+  }
+
+  /** Answers whether the seats are known to be sold. Some who have paid there pay once more. */
+  async function payAtGateway(mine: Random, client: Client, reservation: Reservation): Promise<boolean> {
+    const { reservation_id } = reservation;
+    const at = unanswered();
+    const told = await gateway.pay(reservation, mine);
+    if (told !== 'never') recorder.calls.push({ name: 'pay', ...at, reservation_id, payment_token: 'tok_visa' });
+    if (mine.chance(0.3)) return payHere(mine, client, reservation);
+    return told === 'told' && isConfirmed(mine, client, reservation);
+  }
+
   async function buy(buyer: number, mine: Random): Promise<void> {
     const client = recorder.client(buyer, event_id);
     for (let visit = 1; !closing.signal.aborted; visit++) {
@@ -75,9 +128,8 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, lock
       grantedAt.push(hold.answered);
       const { reservation_id } = hold.outcome.body;
       if (mine.chance(0.4)) {
-        const token = mine.pick(tokens);
-        const { outcome } = await insist(mine, () => client.pay(reservation_id, token, PATIENCE));
-        if (outcome.type === 'ok') wanted.forEach((seat) => sold.add(seat));
+        const pay = paidAtGateway && mine.chance(0.8) ? payAtGateway : payHere;
+        if (await pay(mine, client, hold.outcome.body)) wanted.forEach((seat) => sold.add(seat));
       } else if (mine.chance(0.5)) {
         await insist(mine, () => client.release(reservation_id, PATIENCE));
       } else if (mine.chance(0.3)) {
@@ -96,16 +148,36 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, lock
     );
   }
 
-  /** No hold open, no payment or workflow under way, no lock left; or what is there all the same. */
-  async function leftovers(): Promise<string | undefined> {
+  /** No hold open, no payment or workflow under way, no lock left, no money but this; or what is there all the same. */
+  async function leftovers(untold: string[]): Promise<string | undefined> {
     if (await isUnderWay(office.database, event_id)) return 'holds or payments are under way';
     const { count } = await office.temporal.workflow.count(running);
     if (count > 0) return `${count} workflows are running`;
     const faults = await findFaults(office);
     const locks = faults.stale_locks.filter((lock) => lock.startsWith(`seat_lock:{${event_id}}`));
     const stale_locks = locksRunOut ? await locksThatStay(locks) : locks;
-    const found = JSON.stringify({ ...faults, stale_locks });
-    return found === JSON.stringify(NO_FAULTS) ? undefined : found;
+    const found = JSON.stringify({ ...faults, wrong_money: faults.wrong_money.toSorted(), stale_locks });
+    return found === JSON.stringify({ ...NO_FAULTS, wrong_money: untold.toSorted() }) ? undefined : found;
+  }
+
+  /** Looks until nothing else is left; answers what is left by the time when all has to be over. */
+  async function leftInTheEnd(untold: string[]): Promise<string | undefined> {
+    const deadline = now() + office.holdSeconds * 1_000 + STUCK_AFTER_MS;
+    let left = await leftovers(untold).catch(String);
+    while (left !== undefined && now() < deadline) {
+      await delay(LOOK_EVERY_MS);
+      left = await leftovers(untold).catch(String);
+    }
+    return left;
+  }
+
+  /** Money of which nobody tells is not booked and is named by the audit; once it is told of, it is given back. */
+  async function settle(): Promise<string | undefined> {
+    await gateway.allTold();
+    const left = await leftInTheEnd(gateway.untold());
+    if (left !== undefined) return left;
+    await gateway.tellUntold();
+    return leftInTheEnd([]);
   }
 
   /** Its audits end with it: a box office has many sales, one after the other. */
@@ -138,9 +210,7 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, lock
 
     /** Somebody else asks for the end of a reservation, and does not wait for an answer. */
     noteRelease(reservation_id: string): void {
-      const outcome = { type: 'unknown', why: 'no answer was waited for' } as const;
-      const call = { name: 'release', process: BUYERS, invoked: now(), answered: Number.POSITIVE_INFINITY } as const;
-      recorder.calls.push({ ...call, reservation_id, outcome });
+      recorder.calls.push({ name: 'release', ...unanswered(), reservation_id });
     },
 
     /** Milliseconds from then to the next hold that is acknowledged; undefined where that takes longer than this. */
@@ -158,15 +228,10 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, lock
       closing.abort();
       await Promise.all(buyers);
       recorder.close();
-      const deadline = now() + office.holdSeconds * 1_000 + STUCK_AFTER_MS;
-      let left = await leftovers().catch(String);
-      while (left !== undefined && now() < deadline) {
-        await delay(LOOK_EVERY_MS);
-        left = await leftovers().catch(String);
-      }
+      const left = await settle();
       await endEvent();
-      if (left !== undefined) return [`stuck: ${left}`];
-      return judge(await readFinalState(office.database, event_id));
+      if (left !== undefined) return [...gateway.faults, `stuck: ${left}`];
+      return [...gateway.faults, ...judge(await readFinalState(office.database, event_id))];
     },
   };
 }

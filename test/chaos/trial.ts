@@ -34,9 +34,9 @@ export function kindNamed(name: string): Kind {
 
 /** Hurts the box office once while it sells. The same seed makes the same choices. */
 export async function runTrial(office: BoxOffice, name: string, seed: number): Promise<Trial> {
-  const { strike, tokens = USUAL_TOKENS, locksRunOut = false } = kindNamed(name);
+  const { strike, tokens = USUAL_TOKENS, paidAtGateway = false, locksRunOut = false } = kindNamed(name);
   const random = new Random(seed);
-  const sale = await openSale(office, fork(random), { tokens, locksRunOut });
+  const sale = await openSale(office, fork(random), { tokens, paidAtGateway, locksRunOut });
   const faults: string[] = [];
   await delay(random.int(...BEFORE_MS));
   await strike({ office, sale, random: fork(random) }).catch((error: unknown) => {

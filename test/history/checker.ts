@@ -16,7 +16,20 @@
  *
  * Then what each client was told of a reservation is compared with what became of it, and with the money.
  */
-import type { Call, FinalReservation, FinalState, History, Hold, Pay, Read, ReadMap, Release } from './history.ts';
+import type { Booking } from '../../domain/model.ts';
+import type {
+  Call,
+  FinalReservation,
+  FinalState,
+  History,
+  Hold,
+  Outcome,
+  Pay,
+  Read,
+  ReadBooking,
+  ReadMap,
+  Release,
+} from './history.ts';
 
 export type Rule =
   | 'one owner'
@@ -81,6 +94,7 @@ interface CallsOfReservation {
   pays: Pay[];
   releases: Release[];
   reads: Read[];
+  bookings: ReadBooking[];
 }
 
 /** @returns every rule that the history breaks, with its evidence; nothing where it can be true */
@@ -129,6 +143,7 @@ interface Grouped {
   pays: Map<string, Pay[]>;
   releases: Map<string, Release[]>;
   reads: Map<string, Read[]>;
+  bookings: Map<string, ReadBooking[]>;
   maps: ReadMap[];
 }
 
@@ -137,6 +152,7 @@ function groupCalls(calls: Call[]): Grouped {
   const pays: Pay[] = [];
   const releases: Release[] = [];
   const reads: Read[] = [];
+  const bookings: ReadBooking[] = [];
   const maps: ReadMap[] = [];
   for (const call of calls) {
     switch (call.name) {
@@ -152,12 +168,15 @@ function groupCalls(calls: Call[]): Grouped {
       case 'read':
         reads.push(call);
         break;
+      case 'booking':
+        bookings.push(call);
+        break;
       case 'map':
         maps.push(call);
         break;
     }
   }
-  const byReservation = <C extends Pay | Release | Read>(those: C[]) =>
+  const byReservation = <C extends Pay | Release | Read | ReadBooking>(those: C[]) =>
     group(
       those,
       ({ reservation_id }) => reservation_id,
@@ -172,6 +191,7 @@ function groupCalls(calls: Call[]): Grouped {
     pays: byReservation(pays),
     releases: byReservation(releases),
     reads: byReservation(reads),
+    bookings: byReservation(bookings),
     maps,
   };
 }
@@ -186,7 +206,7 @@ const invoked = (call: Call) => call.invoked;
 const sightings = ({ reads }: CallsOfReservation, ...states: FinalReservation['status'][]) =>
   reads.filter(({ outcome }) => outcome.type === 'ok' && states.includes(outcome.body.status));
 
-const isConfirmed = ({ outcome }: Pay) => outcome.type === 'ok' && outcome.body.status === 'CONFIRMED';
+const isConfirmed = ({ outcome }: Pay | ReadBooking) => outcome.type === 'ok' && outcome.body.status === 'CONFIRMED';
 
 const holdsThatGot = ({ holds }: CallsOfReservation, id: string) =>
   holds.filter(({ outcome }) => outcome.type === 'ok' && outcome.body.reservation_id === id);
@@ -199,6 +219,7 @@ function tenancyOf(row: FinalReservation, of: Grouped, allowed: Allowances): Ten
     pays: of.pays.get(reservation_id) ?? [],
     releases: of.releases.get(reservation_id) ?? [],
     reads: of.reads.get(reservation_id) ?? [],
+    bookings: of.bookings.get(reservation_id) ?? [],
   };
   const { holds, pays, releases, reads } = calls;
   const acquiredFrom = first(holds.map(invoked));
@@ -356,18 +377,20 @@ const ENDINGS_BY_REFUSAL: Record<string, FinalReservation['status'][]> = {
 };
 
 /** Which endings an answer leaves open; undefined where it says nothing of it. */
-function endingsToldBy(call: Pay | Release | Read): FinalReservation['status'][] | undefined {
+function endingsToldBy(call: Pay | Release | Read | ReadBooking): FinalReservation['status'][] | undefined {
   if (call.outcome.type === 'unknown') return undefined;
   if (call.outcome.type === 'fail') return ENDINGS_BY_REFUSAL[call.outcome.code];
-  if (call.name === 'pay') return isConfirmed(call) ? ['CONFIRMED'] : undefined;
+  if (call.name === 'pay' || call.name === 'booking') return isConfirmed(call) ? ['CONFIRMED'] : undefined;
   return call.outcome.body.status === 'HELD' ? undefined : [call.outcome.body.status];
 }
 
+const NOT_FOUND = ['RESERVATION_NOT_FOUND', 'BOOKING_NOT_FOUND'];
+
 /** A reservation ends once, and as everybody was told. */
 function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, report: Report): void {
-  for (const call of [...calls.reads, ...calls.pays, ...calls.releases]) {
+  for (const call of [...calls.reads, ...calls.bookings, ...calls.pays, ...calls.releases]) {
     const { outcome } = call;
-    if (outcome.type === 'fail' && outcome.code === 'RESERVATION_NOT_FOUND' && call.invoked > acquiredBy) {
+    if (outcome.type === 'fail' && NOT_FOUND.includes(outcome.code) && call.invoked > acquiredBy) {
       report('acknowledged is kept', `${reservation_id} was not found by a ${call.name} at ${call.invoked}`);
     }
     const endings = endingsToldBy(call);
@@ -382,7 +405,7 @@ function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, rep
   const seenEnded = [
     ...sightings(calls, 'CONFIRMED', 'RELEASED', 'EXPIRED'),
     ...calls.releases.filter(isOk),
-    ...calls.pays.filter(isConfirmed),
+    ...[...calls.pays, ...calls.bookings].filter(isConfirmed),
   ];
   if (first(seenEnded.map(answered)) < seenHeld) {
     report(
@@ -413,23 +436,26 @@ function checkMoney({ reservation_id, status, price, calls }: Tenancy, final: Fi
   const mayHavePaid = ({ outcome, payment_token }: Pay) => outcome.type !== 'fail' && payment_token !== DECLINED;
   if (status === 'CONFIRMED' && !calls.pays.some(mayHavePaid)) wrong('was paid for by nobody who was not refused');
 
-  for (const { outcome, payment_token } of calls.pays) {
-    const told = bookingsToldBy(outcome);
+  for (const call of [...calls.pays, ...calls.bookings]) {
+    const told = bookingsToldBy(call.outcome);
     if (!told) continue;
     const booking = bookings.find(({ booking_id }) => booking_id === told.booking_id)?.status ?? 'lost';
-    if (!told.statuses.includes(booking))
-      wrong(`paid with ${payment_token}, its booking ${told.booking_id} is ${booking}`);
+    if (!told.statuses.includes(booking)) {
+      wrong(
+        `has a booking ${told.booking_id} that is ${booking}; a ${call.name} at ${call.answered} said ${told.statuses.join()}`,
+      );
+    }
   }
 }
 
-/** What a booking can have become after the answer to its payment. */
-function bookingsToldBy(outcome: Pay['outcome']): { booking_id: string; statuses: string[] } | undefined {
+/** What a booking can have become after the answer to its payment, or to who asked for it. */
+function bookingsToldBy(outcome: Outcome<Booking>): { booking_id: string; statuses: string[] } | undefined {
   if (outcome.type === 'unknown' || outcome.type === 'fail') {
     const booking_id = outcome.type === 'fail' ? outcome.booking_id : undefined;
     return booking_id === undefined ? undefined : { booking_id, statuses: ['FAILED'] };
   }
   const { booking_id, status } = outcome.body;
-  return { booking_id, statuses: status === 'CONFIRMED' ? ['CONFIRMED'] : ['CONFIRMED', 'FAILED'] };
+  return { booking_id, statuses: status === 'PENDING' ? ['CONFIRMED', 'FAILED'] : [status] };
 }
 
 /** In the end every seat of a confirmed reservation is booked by it, and every other seat is free. */

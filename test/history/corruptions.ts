@@ -324,6 +324,19 @@ export const CORRUPTIONS: Corruption[] = [
     },
   },
   {
+    lie: 'a booking that is confirmed was seen to have failed',
+    breaks: 'money is booked',
+    plant: ({ calls }, random) => {
+      const confirmed = calls
+        .filter(isPay)
+        .flatMap(({ outcome }) => (outcome.type === 'ok' && outcome.body.status === 'CONFIRMED' ? [outcome] : []));
+      return toOneOf(random, confirmed, ({ body: { reservation_id, ...booking } }) => {
+        const outcome = { type: 'ok', body: { ...booking, reservation_id, status: 'FAILED' } } as const;
+        calls.push({ name: 'booking', process: 99, invoked: 0, answered: 1, reservation_id, outcome });
+      });
+    },
+  },
+  {
     lie: 'a confirmed reservation is not, in the end',
     breaks: 'ended as told',
     plant: (history, random) => {

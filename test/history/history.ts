@@ -26,6 +26,7 @@ interface Bodies {
   pay: Booking;
   release: Reservation;
   read: Reservation;
+  booking: Booking;
   map: Pick<Seat, 'seat_id' | 'status'>[];
 }
 
@@ -53,8 +54,9 @@ export interface Pay extends Called<'pay'>, OfReservation {
 }
 export interface Release extends Called<'release'>, OfReservation {}
 export interface Read extends Called<'read'>, OfReservation {}
+export interface ReadBooking extends Called<'booking'>, OfReservation {}
 export type ReadMap = Called<'map'>;
-export type Call = Hold | Pay | Release | Read | ReadMap;
+export type Call = Hold | Pay | Release | Read | ReadBooking | ReadMap;
 
 /** A reservation that was granted, as PostgreSQL has it in the end. */
 export interface FinalReservation {
@@ -132,6 +134,15 @@ export class Recorder {
         const body = { reservation_id, payment_token };
         const asked = { method: 'POST', path: '/bookings', body, headers: { prefer: 'wait=20' } };
         return keep<Pay>({ ...(await this.#call('pay', process, asked, patience)), reservation_id, payment_token });
+      },
+      /** Does not wait for the outcome, so that `ok` is PENDING as a rule: {@link readBooking} tells what became of it. */
+      order: async (reservation_id: string, payment_token: string, patience?: Patience) => {
+        const asked = { method: 'POST', path: '/bookings', body: { reservation_id, payment_token } };
+        return keep<Pay>({ ...(await this.#call('pay', process, asked, patience)), reservation_id, payment_token });
+      },
+      readBooking: async ({ booking_id, reservation_id }: Booking) => {
+        const asked = { method: 'GET', path: `/bookings/${booking_id}` };
+        return keep<ReadBooking>({ ...(await this.#call('booking', process, asked)), reservation_id });
       },
       release: async (reservation_id: string, patience?: Patience) => {
         const asked = { method: 'DELETE', path: `/reservations/${reservation_id}` };
