@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
+import { setTimeout as delay } from 'node:timers/promises';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
@@ -39,6 +40,8 @@ const SERVER_OPTIONS = {
   requestTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
 };
+/** While it closes, every answer tells its client to connect elsewhere; who sends nothing for so long is cut off. */
+const LEAVE_WITHIN_MS = 250;
 /** More than there may be viewers of the live maps. */
 const MAX_CONNECTIONS = 25_000;
 
@@ -65,6 +68,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     handlerTimeout: ANSWER_WITHIN_MS,
+    return503OnClosing: false,
     serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, edges)),
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),
     genReqId: requestIdOf,
@@ -74,6 +78,17 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     routerOptions: { ignoreTrailingSlash: true },
   });
   app.server.maxConnections = MAX_CONNECTIONS;
+  let isClosing = false;
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (isClosing) reply.header('connection', 'close');
+    done(null, payload);
+  });
+  app.addHook('preClose', async () => {
+    isClosing = true;
+    await delay(LEAVE_WITHIN_MS);
+    const closing = setInterval(() => app.server.closeIdleConnections(), LEAVE_WITHIN_MS);
+    app.server.once('close', () => clearInterval(closing));
+  });
   app.removeContentTypeParser('text/plain');
 
   app.setValidatorCompiler(createValidatorCompiler());
