@@ -1,6 +1,7 @@
 /** What is answered while a service is away, refused or silent, and that the sale goes on by itself once it is back. */
 import { randomUUID } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import type { Event, Seat } from '../../domain/model.ts';
@@ -14,6 +15,7 @@ import { startApi, startWorkers } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 const TOLD_WITHIN_MS = 2_500;
+const LAG_RESOLUTION_MS = 5;
 const BACK_WITHIN_MS = 10_000;
 /** A hold whose client was told nothing waits for its retry, and is given up after these at the latest. */
 const FREE_WITHIN_MS = 20_000;
@@ -45,12 +47,14 @@ async function hold() {
 
 /** What is answered, and that it comes in time. */
 async function inTime<T>(answer: Promise<T>): Promise<T> {
-  const lag = monitorEventLoopDelay({ resolution: 5 }); // of a busy machine, where every timer is late
+  const lag = monitorEventLoopDelay({ resolution: LAG_RESOLUTION_MS }); // of a busy machine, where every timer is late
   lag.enable();
   const askedAt = performance.now();
   const reply = await answer;
-  expect(performance.now() - askedAt).toBeLessThan(TOLD_WITHIN_MS + 2 * (lag.max / 1e6));
+  const took = performance.now() - askedAt;
+  await delay(2 * LAG_RESOLUTION_MS); // a lag is noted by a timer, which is late as well
   lag.disable();
+  expect(took).toBeLessThan(TOLD_WITHIN_MS + 2 * (lag.max / 1e6));
   return reply;
 }
 
@@ -154,6 +158,7 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
       expectUnavailable(buyer.pay(held.reservation_id, 'tok_visa')),
       expectUnavailable(buyer.release(held.reservation_id)),
     ]);
+    expect((await readiness()).status).toBe(503); // which takes a second: what is granted now, nobody waits for
     await restore();
 
     await becomesHeld(seats, newKey(), FREE_WITHIN_MS);
