@@ -1,6 +1,7 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { checkHistory } from './checker.ts';
-import { CORRUPTIONS } from './corruptions.ts';
+import { CORRUPTIONS, granted } from './corruptions.ts';
+import type { Call, FinalReservation, History } from './history.ts';
 import { Random } from './random.ts';
 import { simulateHistory } from './simulated.ts';
 
@@ -25,4 +26,69 @@ test.each(CORRUPTIONS)('$lie: found wherever it is planted', ({ breaks, plant })
   }
   expect({ missed }).toEqual({ missed: [] });
   expect(planted).toBeGreaterThan(4);
+});
+
+describe('a reservation that was paid for on the gateway’s own page, and was seen expired', () => {
+  const SEAT = 'seat-1';
+  const row = (name: string, at: number, status: FinalReservation['status']): FinalReservation => ({
+    reservation_id: `res-${name}`,
+    user_id: name,
+    seat_ids: [SEAT],
+    price: 7,
+    status,
+    created_at: at + 5,
+    expires_at: at + 1_005,
+  });
+  const heldBy = (held: FinalReservation): Call => ({
+    name: 'hold',
+    process: 1,
+    invoked: held.created_at - 5,
+    answered: held.created_at + 5,
+    user_id: held.user_id,
+    seat_ids: [SEAT],
+    outcome: granted(held),
+  });
+  const ann = row('ann', 0, 'CONFIRMED');
+  const { reservation_id } = ann;
+  const readAs = (status: FinalReservation['status'], at: number): Call => {
+    const outcome = granted(ann);
+    if (outcome.type === 'ok') outcome.body.status = status;
+    return { name: 'read', process: 1, invoked: at, answered: at + 10, reservation_id, outcome };
+  };
+
+  /** Ann is rescued between 1,100 and 2,000; Bob holds the same seat from then until he releases it. */
+  function rulesBroken(paid: { payment_token?: string }, bobAt?: number) {
+    const outcome = { type: 'unknown', why: 'no answer was waited for' } as const;
+    const unanswered = { process: 2, invoked: 500, answered: Number.POSITIVE_INFINITY, outcome };
+    const calls: Call[] = [heldBy(ann), { name: 'pay', ...unanswered, ...paid, reservation_id }];
+    calls.push(readAs('EXPIRED', 1_100), readAs('CONFIRMED', 2_000));
+    const reservations = [ann];
+    if (bobAt !== undefined) {
+      const bob = row('bob', bobAt, 'RELEASED');
+      const release = { process: 1, invoked: bobAt + 50, answered: bobAt + 60, outcome: granted(bob) };
+      reservations.push(bob);
+      calls.push(heldBy(bob), { name: 'release', ...release, reservation_id: bob.reservation_id });
+    }
+    const final: History['final'] = {
+      reservations,
+      bookings: [{ booking_id: 'booking-1', reservation_id, status: 'CONFIRMED' }],
+      charges: [{ reservation_id, amount: 7, status: 'CAPTURED' }],
+      seats: [{ seat_id: SEAT, status: 'BOOKED', reservation_id }],
+    };
+    return checkHistory({ calls, final }).map(({ rule }) => rule);
+  }
+
+  test('may be confirmed after all, if the seats were free', () => {
+    expect(rulesBroken({})).toEqual([]);
+    expect(rulesBroken({}, 1_200)).toEqual([]);
+  });
+
+  test('shares its seats with nobody before its deadline, or once it is confirmed', () => {
+    expect(rulesBroken({}, 600)).toEqual(['one owner']);
+    expect(rulesBroken({}, 2_100)).toEqual(['one owner']);
+  });
+
+  test('has ended where it was paid for otherwise', () => {
+    expect(rulesBroken({ payment_token: 'tok_visa' })).toContain('ended as told');
+  });
 });

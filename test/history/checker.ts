@@ -14,6 +14,9 @@
  *   one seat whose reservations have cores (`checker.test.ts` compares it with the search of Wing and Gong, "Testing and
  *   Verifying Concurrent Objects", 1993); otherwise it is lenient, so that an alarm is never false.
  *
+ * A reservation that was paid for on the gateway's own page may expire and be rescued when that is heard of: such a one
+ * is two tenancies, and what becomes of its seats in between is not known.
+ *
  * Then what each client was told of a reservation is compared with what became of it, and with the money.
  */
 import type { Booking } from '../../domain/model.ts';
@@ -105,7 +108,9 @@ export function checkHistory({ calls, final }: History, allowances: Partial<Allo
   const of = groupCalls(calls);
   const tenancies = final.reservations.map((row) => tenancyOf(row, of, allowed));
   const bySeat = group(
-    tenancies.flatMap((tenancy) => tenancy.seat_ids.map((seat) => ({ seat, tenancy }))),
+    tenancies
+      .flatMap((tenancy) => stretchesOf(tenancy, allowed))
+      .flatMap((tenancy) => tenancy.seat_ids.map((seat) => ({ seat, tenancy }))),
     ({ seat }) => seat,
     ({ tenancy }) => tenancy,
   );
@@ -208,6 +213,8 @@ const sightings = ({ reads }: CallsOfReservation, ...states: FinalReservation['s
 
 const isConfirmed = ({ outcome }: Pay | ReadBooking) => outcome.type === 'ok' && outcome.body.status === 'CONFIRMED';
 
+const confirmations = ({ pays, bookings }: CallsOfReservation) => [...pays, ...bookings].filter(isConfirmed);
+
 const holdsThatGot = ({ holds }: CallsOfReservation, id: string) =>
   holds.filter(({ outcome }) => outcome.type === 'ok' && outcome.body.reservation_id === id);
 
@@ -254,6 +261,19 @@ function tenancyOf(row: FinalReservation, of: Grouped, allowed: Allowances): Ten
     endedBy: Math.min(released, seenEnded, overdue),
     refusesUntil: Math.min(released + allowed.release_lag_ms, seenEnded + allowed.refusal_lag_ms, overdue),
   };
+}
+
+const isPaidAtGateway = ({ pays }: CallsOfReservation) => pays.some(({ payment_token }) => payment_token === undefined);
+
+/** The tenancy itself; or, where it may have been rescued, up to its deadline, and from when it was seen CONFIRMED. */
+function stretchesOf(tenancy: Tenancy, { clock_error_ms }: Allowances): Tenancy[] {
+  const { status, calls, expires_at } = tenancy;
+  const confirmed = first([...sightings(calls, 'CONFIRMED'), ...confirmations(calls)].map(answered));
+  if (status !== 'CONFIRMED' || !isPaidAtGateway(calls) || confirmed < expires_at) return [tenancy];
+  return [
+    { ...tenancy, endedFrom: expires_at - clock_error_ms },
+    { ...tenancy, acquiredBy: confirmed },
+  ];
 }
 
 const hasCore = ({ acquiredBy, endedFrom }: Tenancy) => acquiredBy < endedFrom;
@@ -394,7 +414,8 @@ function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, rep
       report('acknowledged is kept', `${reservation_id} was not found by a ${call.name} at ${call.invoked}`);
     }
     const endings = endingsToldBy(call);
-    if (endings && !endings.includes(status)) {
+    const isRescued = status === 'CONFIRMED' && isPaidAtGateway(calls) && endings?.[0] === 'EXPIRED';
+    if (endings && !endings.includes(status) && !isRescued) {
       report(
         'ended as told',
         `${reservation_id} is ${status}; a ${call.name} at ${call.answered} said ${endings.join()}`,
@@ -403,9 +424,10 @@ function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, rep
   }
   const seenHeld = last(sightings(calls, 'HELD').map(invoked));
   const seenEnded = [
-    ...sightings(calls, 'CONFIRMED', 'RELEASED', 'EXPIRED'),
+    ...sightings(calls, 'CONFIRMED', 'RELEASED'),
+    ...(isPaidAtGateway(calls) ? [] : sightings(calls, 'EXPIRED')),
     ...calls.releases.filter(isOk),
-    ...[...calls.pays, ...calls.bookings].filter(isConfirmed),
+    ...confirmations(calls),
   ];
   if (first(seenEnded.map(answered)) < seenHeld) {
     report(

@@ -70,7 +70,8 @@ function addHold({ calls, final }: History, seat_ids: string[], invoked: number,
   });
 }
 
-function granted({ created_at, expires_at, price, ...row }: FinalReservation): Outcome<Reservation> {
+/** The answer to a hold. */
+export function granted({ created_at, expires_at, price, ...row }: FinalReservation): Outcome<Reservation> {
   const body: Reservation = {
     ...row,
     event_id: 'event',

@@ -50,7 +50,8 @@ export interface Hold extends Called<'hold'> {
   seat_ids: string[];
 }
 export interface Pay extends Called<'pay'>, OfReservation {
-  payment_token: string;
+  /** None where the buyer paid on the gateway's own page: it tells of that when it likes, also after the deadline. */
+  payment_token?: string;
 }
 export interface Release extends Called<'release'>, OfReservation {}
 export interface Read extends Called<'read'>, OfReservation {}
