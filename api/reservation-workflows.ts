@@ -101,8 +101,8 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
    * server hands the first task back with the start (an eager start), so that it runs in this very process.
    */
   async function start(reservationId: string, input: ReservationInput): Promise<Reserved> {
-    const { event_id, user_id, seat_ids } = input;
-    const outcome = outcomes.expect(reservationId, TEMPORAL_DEADLINE_MS);
+    const { event_id, user_id, seat_ids, answer_within_ms } = input;
+    const outcome = outcomes.expect(reservationId, answer_within_ms); // what is granted later is given up
     const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
       client.workflow.start('reservation', {
         workflowId: reservationId,

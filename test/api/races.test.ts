@@ -8,6 +8,7 @@ import { seatLock } from '../../domain/redis-keys.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { addEvent } from '../support/house.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
@@ -205,6 +206,22 @@ test('of 100 payments within a tenth of a second of the deadline each becomes wh
   expect(became.filter(({ status, end }) => !truths[status]?.includes(end))).toEqual([]);
   expect(became.map(({ status }) => status)).not.toEqual(became.map(() => 503));
 }, 120_000);
+
+/** Keeps everybody waiting for as long as a client waits for its answer. */
+class LongQueue extends Admission {
+  override async run<T>(attempt: (waited: boolean) => Promise<T>): Promise<T> {
+    await delay(ANSWER_WITHIN_MS);
+    return attempt(true);
+  }
+}
+
+test('a hold that comes after the wait for it, and so is given up, is not told as had', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
+  const late = await startApi(system.stores, 600, new LongQueue());
+  const { status } = await buyerAt(late.url).hold(event_id, seat_ids, 'ann');
+  await late.stop();
+  expect(status).toBe(503);
+});
 
 test('a payment that was accepted in time and is being rescued is told alike to its repeat', async () => {
   const { database } = system.stores;
