@@ -16,6 +16,8 @@ interface Decision extends Patience {
   what: 'hold' | 'repeat' | 'pay' | 'release' | 'read' | 'map';
   seats: number[];
   payment_token: string;
+  /** Only a hold with a key may be repeated. */
+  isKeyed: boolean;
   /** Of its latest holds: 0 is the last one. */
   back: number;
   pause_ms: number;
@@ -23,17 +25,17 @@ interface Decision extends Patience {
 
 /** How often each is done, of a hundred: refusals and reads are cheap, and what a buyer of a hot event sees. */
 const SHARES: [Decision['what'], number][] = [
-  ['hold', 56],
+  ['hold', 45],
   ['repeat', 4],
   ['pay', 2],
   ['release', 2],
-  ['read', 20],
-  ['map', 16],
+  ['read', 12],
+  ['map', 35],
 ];
 
 const WHATS = SHARES.flatMap(([what, share]) => Array.from({ length: share }, () => what));
 
-const TOKENS = ['tok_visa', 'tok_declined', 'tok_declined', 'tok_lost_reply'];
+const TOKENS = ['tok_visa', 'tok_declined', 'tok_declined', 'tok_declined', 'tok_declined', 'tok_lost_reply'];
 
 /** Everything that one client decides, whatever it is answered: each decision takes the same numbers of the seed. */
 function decisionsOf(random: Random, seats: number): Decision[] {
@@ -42,6 +44,7 @@ function decisionsOf(random: Random, seats: number): Decision[] {
     what: random.pick(WHATS),
     seats: random.sample(all, random.pick([1, 1, 1, 2, 2, 3, 4])),
     payment_token: random.pick(TOKENS),
+    isKeyed: random.chance(0.3),
     back: random.pick([0, 0, 0, 1, 2]),
     pause_ms: random.chance(0.06) ? random.int(0, 700) : 0,
     ...(random.chance(0.04) ? { give_up_after_ms: random.int(1, 20) } : {}),
@@ -65,7 +68,7 @@ export async function recordHistory({ url, database, event_id, seat_ids }: Stage
     const client = recorder.client(process, event_id);
     const mine: string[] = [];
     const asked: { user_id: string; seat_ids: string[] }[] = [];
-    for (const [n, { what, seats, payment_token, back, pause_ms, ...patience }] of plan.entries()) {
+    for (const [n, { what, seats, payment_token, isKeyed, back, pause_ms, ...patience }] of plan.entries()) {
       if (pause_ms > 0) await delay(pause_ms);
       const id = mine.at(-1 - back) ?? mine.at(-1);
       const earlier = what === 'repeat' ? asked.at(-1 - back) : undefined;
@@ -74,8 +77,9 @@ export async function recordHistory({ url, database, event_id, seat_ids }: Stage
           user_id: `buyer-${seed}-${process}-${n}`,
           seat_ids: seats.flatMap((seat) => seat_ids[seat] ?? []),
         };
-        asked.push(request);
-        const { outcome } = await client.hold(request.user_id, request.seat_ids, patience);
+        const hasKey = isKeyed || earlier !== undefined;
+        if (hasKey) asked.push(request);
+        const { outcome } = await client.hold(request.user_id, request.seat_ids, { ...patience, isKeyed: hasKey });
         if (outcome.type === 'ok') mine.push(outcome.body.reservation_id);
       } else if (what === 'map' || id === undefined) await client.readMap();
       else if (what === 'pay') await client.pay(id, payment_token, patience);

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { checkHistory } from './checker.ts';
 import { CORRUPTIONS, granted } from './corruptions.ts';
-import type { Call, FinalReservation, History } from './history.ts';
+import type { Call, FinalReservation, History, Pay } from './history.ts';
 import { Random } from './random.ts';
 import { simulateHistory } from './simulated.ts';
 
@@ -28,7 +28,7 @@ test.each(CORRUPTIONS)('$lie: found wherever it is planted', ({ breaks, plant })
   expect(planted).toBeGreaterThan(4);
 });
 
-describe('a reservation that was paid for on the gateway’s own page, and was seen expired', () => {
+describe('a reservation whose payment was under way at its deadline, and that was seen expired', () => {
   const SEAT = 'seat-1';
   const row = (name: string, at: number, status: FinalReservation['status']): FinalReservation => ({
     reservation_id: `res-${name}`,
@@ -57,7 +57,7 @@ describe('a reservation that was paid for on the gateway’s own page, and was s
   };
 
   /** Ann is rescued between 1,100 and 2,000; Bob holds the same seat from then until he releases it. */
-  function rulesBroken(paid: { payment_token?: string }, bobAt?: number) {
+  function rulesBroken(paid: Partial<Pay>, bobAt?: number) {
     const outcome = { type: 'unknown', why: 'no answer was waited for' } as const;
     const unanswered = { process: 2, invoked: 500, answered: Number.POSITIVE_INFINITY, outcome };
     const calls: Call[] = [heldBy(ann), { name: 'pay', ...unanswered, ...paid, reservation_id }];
@@ -81,6 +81,7 @@ describe('a reservation that was paid for on the gateway’s own page, and was s
   test('may be confirmed after all, if the seats were free', () => {
     expect(rulesBroken({})).toEqual([]);
     expect(rulesBroken({}, 1_200)).toEqual([]);
+    expect(rulesBroken({ payment_token: 'tok_visa' }, 1_200)).toEqual([]);
   });
 
   test('shares its seats with nobody before its deadline, or once it is confirmed', () => {
@@ -88,7 +89,8 @@ describe('a reservation that was paid for on the gateway’s own page, and was s
     expect(rulesBroken({}, 2_100)).toEqual(['one owner']);
   });
 
-  test('has ended where it was paid for otherwise', () => {
-    expect(rulesBroken({ payment_token: 'tok_visa' })).toContain('ended as told');
+  test('has ended where its only payment was refused before', () => {
+    const outcome = { type: 'fail' as const, code: 'PAYMENT_DECLINED', conflicts: [], booking_id: undefined };
+    expect(rulesBroken({ answered: 510, outcome })).toContain('ended as told');
   });
 });

@@ -11,11 +11,10 @@
  *   finds an instant at which no core has any of its seats. Then every reservation shrunk to its core, or to that
  *   instant, is an order of all that is true of all seats together: a hold of several seats is one step.
  * - A refusal names seats that another owns at an instant within the call: each is in some extent. This is exact for
- *   one seat whose reservations have cores (`checker.test.ts` compares it with the search of Wing and Gong, "Testing and
- *   Verifying Concurrent Objects", 1993); otherwise it is lenient, so that an alarm is never false.
+ *   one seat whose reservations have cores; otherwise it is lenient, so that an alarm is never false.
  *
- * A reservation that was paid for on the gateway's own page may expire and be rescued when that is heard of: such a one
- * is two tenancies, and what becomes of its seats in between is not known.
+ * A reservation whose payment was under way at its deadline, or was made on the gateway's own page, may expire and be
+ * rescued by it: such a one is two tenancies, and what becomes of its seats in between is not known.
  *
  * Then what each client was told of a reservation is compared with what became of it, and with the money.
  */
@@ -64,7 +63,10 @@ export interface Allowances {
   release_lag_ms: number;
   /** The same from an ending that was seen: PostgreSQL shows it before the lock in Redis goes. */
   refusal_lag_ms: number;
-  /** A hold whose outcome is unknown may have locked its seats in Redis for this long, and never held them. */
+  /**
+   * A hold whose outcome is unknown may have locked its seats in Redis until so long after its call, and never held
+   * them: 2 s for its turn, 2 s to be started, and the rest for PostgreSQL to refuse it.
+   */
   unknown_lock_ms: number;
   /** A seat map may be this old. */
   map_lag_ms: number;
@@ -75,7 +77,7 @@ const ALLOWANCES: Allowances = {
   expiry_late_ms: 5_000,
   release_lag_ms: 0,
   refusal_lag_ms: 2_000,
-  unknown_lock_ms: 10_000,
+  unknown_lock_ms: 5_000,
   map_lag_ms: 5_500,
 };
 
@@ -241,11 +243,12 @@ function tenancyOf(row: FinalReservation, of: Grouped, allowed: Allowances): Ten
     status === 'EXPIRED'
       ? expires_at - allowed.clock_error_ms
       : first(releases.filter(({ outcome }) => outcome.type !== 'fail').map(invoked));
-  const lastPaid = last(
-    pays.filter(({ outcome }) => outcome.type !== 'fail' || outcome.code === 'PAYMENT_DECLINED').map(answered),
-  );
+  const lastPaid = last(pays.filter(isTaken).map(answered));
   const released = first(releases.filter(isOk).map(answered));
-  const seenEnded = first(sightings(calls, 'EXPIRED', 'RELEASED').map(answered));
+  const isRescuable = mayBeRescued(calls, expires_at);
+  const seenExpired = first(sightings(calls, 'EXPIRED').map(answered));
+  const seenHeld = sightings(calls, 'HELD').filter((read) => !isRescuable || read.answered < seenExpired);
+  const seenEnded = first(sightings(calls, 'RELEASED', ...(isRescuable ? [] : ['EXPIRED' as const])).map(answered));
   const overdue = Math.max(expires_at, lastPaid) + allowed.expiry_late_ms;
   return {
     ...row,
@@ -253,23 +256,28 @@ function tenancyOf(row: FinalReservation, of: Grouped, allowed: Allowances): Ten
     acquiredFrom,
     acquiredBy,
     // Where nobody asked for the release, the product gave up a hold that its client had given up on.
-    endedFrom: Math.max(
-      mayEndFrom === NEVER ? acquiredFrom : mayEndFrom,
-      acquiredFrom,
-      last(sightings(calls, 'HELD').map(invoked)),
-    ),
+    endedFrom: Math.max(mayEndFrom === NEVER ? acquiredFrom : mayEndFrom, acquiredFrom, last(seenHeld.map(invoked))),
     endedBy: Math.min(released, seenEnded, overdue),
     refusesUntil: Math.min(released + allowed.release_lag_ms, seenEnded + allowed.refusal_lag_ms, overdue),
   };
 }
 
-const isPaidAtGateway = ({ pays }: CallsOfReservation) => pays.some(({ payment_token }) => payment_token === undefined);
+/** The product took the payment on, or may have. */
+const isTaken = ({ outcome }: Pay) => outcome.type !== 'fail' || outcome.code === 'PAYMENT_DECLINED';
+
+/** Until when a payment may be under way: where it was only ordered, for as long as it likes. */
+const underWayUntil = ({ outcome, answered: by }: Pay) =>
+  outcome.type === 'ok' && outcome.body.status === 'PENDING' ? NEVER : by;
+
+/** Whether what was EXPIRED may be HELD again: by a payment that was under way, or was not refused, after the deadline. */
+const mayBeRescued = ({ pays }: CallsOfReservation, expires_at: number) =>
+  pays.some((pay) => isTaken(pay) && underWayUntil(pay) > expires_at);
 
 /** The tenancy itself; or, where it may have been rescued, up to its deadline, and from when it was seen CONFIRMED. */
 function stretchesOf(tenancy: Tenancy, { clock_error_ms }: Allowances): Tenancy[] {
   const { status, calls, expires_at } = tenancy;
   const confirmed = first([...sightings(calls, 'CONFIRMED'), ...confirmations(calls)].map(answered));
-  if (status !== 'CONFIRMED' || !isPaidAtGateway(calls) || confirmed < expires_at) return [tenancy];
+  if (status !== 'CONFIRMED' || !mayBeRescued(calls, expires_at) || confirmed < expires_at) return [tenancy];
   return [
     { ...tenancy, endedFrom: expires_at - clock_error_ms },
     { ...tenancy, acquiredBy: confirmed },
@@ -407,15 +415,18 @@ function endingsToldBy(call: Pay | Release | Read | ReadBooking): FinalReservati
 const NOT_FOUND = ['RESERVATION_NOT_FOUND', 'BOOKING_NOT_FOUND'];
 
 /** A reservation ends once, and as everybody was told. */
-function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, report: Report): void {
+function checkEnding({ reservation_id, status, calls, acquiredBy, expires_at }: Tenancy, report: Report): void {
   for (const call of [...calls.reads, ...calls.bookings, ...calls.pays, ...calls.releases]) {
     const { outcome } = call;
     if (outcome.type === 'fail' && NOT_FOUND.includes(outcome.code) && call.invoked > acquiredBy) {
       report('acknowledged is kept', `${reservation_id} was not found by a ${call.name} at ${call.invoked}`);
     }
     const endings = endingsToldBy(call);
-    const isRescued = status === 'CONFIRMED' && isPaidAtGateway(calls) && endings?.[0] === 'EXPIRED';
-    if (endings && !endings.includes(status) && !isRescued) {
+    const isBeforeRescue =
+      endings?.includes('EXPIRED') &&
+      call.answered > expires_at &&
+      calls.pays.some((pay) => pay !== call && isTaken(pay) && underWayUntil(pay) > call.invoked);
+    if (endings && !endings.includes(status) && !isBeforeRescue) {
       report(
         'ended as told',
         `${reservation_id} is ${status}; a ${call.name} at ${call.answered} said ${endings.join()}`,
@@ -425,7 +436,7 @@ function checkEnding({ reservation_id, status, calls, acquiredBy }: Tenancy, rep
   const seenHeld = last(sightings(calls, 'HELD').map(invoked));
   const seenEnded = [
     ...sightings(calls, 'CONFIRMED', 'RELEASED'),
-    ...(isPaidAtGateway(calls) ? [] : sightings(calls, 'EXPIRED')),
+    ...(mayBeRescued(calls, expires_at) ? [] : sightings(calls, 'EXPIRED')),
     ...calls.releases.filter(isOk),
     ...confirmations(calls),
   ];

@@ -16,6 +16,8 @@ type Refused = Hold & { outcome: Extract<Outcome<Reservation>, { type: 'fail' }>
 
 const isHold = (call: Call): call is Hold => call.name === 'hold';
 const isPay = (call: Call): call is Pay => call.name === 'pay';
+/** The product took it on, or may have. */
+const isTaken = ({ outcome }: Pay) => outcome.type !== 'fail' || outcome.code === 'PAYMENT_DECLINED';
 const isRelease = (call: Call): call is Release => call.name === 'release';
 const isGranted = (call: Call): call is Granted => isHold(call) && call.outcome.type === 'ok';
 const isRefused = (call: Call): call is Refused => isHold(call) && call.outcome.type === 'fail';
@@ -43,6 +45,12 @@ function acknowledged({ calls, final }: History, ...statuses: FinalReservation['
 
 const callsOf = ({ calls }: History, id: string) =>
   calls.filter((call) => 'reservation_id' in call && call.reservation_id === id);
+
+/** Nobody was paying as the hold ran out, so that the product had no cause to take its seats once more. */
+const isBeyondRescue = ({ calls }: History, { reservation_id, expires_at }: FinalReservation) =>
+  !calls.some(
+    (call) => isPay(call) && call.reservation_id === reservation_id && call.answered > expires_at && isTaken(call),
+  );
 
 const endOf = ({ calls }: History) =>
   Math.max(...calls.map(({ invoked, answered }) => (Number.isFinite(answered) ? answered : invoked)));
@@ -146,10 +154,12 @@ export const CORRUPTIONS: Corruption[] = [
   {
     lie: 'the owner of a seat has it still, after it expired and the next has it',
     breaks: 'one owner',
-    plant: (history, random) =>
-      toOneOf(random, successions(history, 'EXPIRED', 2_000), ({ before, after }) =>
+    plant: (history, random) => {
+      const pairs = successions(history, 'EXPIRED', 2_000).filter(({ before }) => isBeyondRescue(history, before.row));
+      return toOneOf(random, pairs, ({ before, after }) =>
         addRead(history, before.row, 'HELD', after.ack.answered + 1),
-      ),
+      );
+    },
   },
   {
     lie: 'a hold is given to another before the time that its owner was promised',
@@ -353,10 +363,12 @@ export const CORRUPTIONS: Corruption[] = [
     lie: 'the payment of the loser counts: told that it came too late, and confirmed',
     breaks: 'ended as told',
     plant: (history, random) => {
-      const late = acknowledged(history, 'EXPIRED').filter(({ row }) =>
-        callsOf(history, row.reservation_id).some(
-          ({ outcome }) => outcome.type === 'fail' && outcome.code === 'RESERVATION_EXPIRED',
-        ),
+      const late = acknowledged(history, 'EXPIRED').filter(
+        ({ row }) =>
+          isBeyondRescue(history, row) &&
+          callsOf(history, row.reservation_id).some(
+            ({ outcome }) => outcome.type === 'fail' && outcome.code === 'RESERVATION_EXPIRED',
+          ),
       );
       return toOneOf(random, late, ({ row }) => {
         const { reservation_id } = row;
@@ -434,12 +446,14 @@ export const CORRUPTIONS: Corruption[] = [
   {
     lie: 'a seat map shows a sold seat as free',
     breaks: 'map as it was',
-    plant: (history, random) =>
-      toOneOf(random, acknowledged(history, 'CONFIRMED'), ({ row }) => {
+    plant: (history, random) => {
+      const sold = acknowledged(history, 'CONFIRMED').filter(({ row }) => isBeyondRescue(history, row));
+      return toOneOf(random, sold, ({ row }) => {
         const invoked = endOf(history) + 10_000;
         const body = row.seat_ids.map((seat_id) => ({ seat_id, status: 'AVAILABLE' as const }));
         const outcome = { type: 'ok' as const, body };
         history.calls.push({ name: 'map', process: 99, invoked, answered: invoked + 1, outcome });
-      }),
+      });
+    },
   },
 ];

@@ -98,6 +98,11 @@ export interface Patience {
   give_up_after_ms?: number;
 }
 
+interface HoldOptions extends Patience {
+  /** Without a key it is never to be repeated, and costs the product less. */
+  isKeyed?: boolean;
+}
+
 const LONGEST_CALL_MS = 40_000;
 
 /** Records the calls of all clients of one history. */
@@ -124,9 +129,9 @@ export class Recorder {
     };
     return {
       /** The user's name is the idempotency key too: a second call for the same user is a repeat of the first. */
-      hold: async (user_id: string, seat_ids: string[], patience?: Patience) => {
+      hold: async (user_id: string, seat_ids: string[], { isKeyed = true, ...patience }: HoldOptions = {}) => {
         const body = { event_id, seat_ids, user_id };
-        const headers = { 'idempotency-key': user_id };
+        const headers: Record<string, string> = isKeyed ? { 'idempotency-key': user_id } : {};
         const asked = { method: 'POST', path: '/reservations', body, headers };
         return keep<Hold>({ ...(await this.#call('hold', process, asked, patience)), user_id, seat_ids });
       },
@@ -196,7 +201,6 @@ export class Recorder {
       method,
       path: `/api/v1${path}`,
       agent: this.#agent,
-      signal: AbortSignal.timeout(within_ms),
       headers: { ...headers, ...(payload && { 'content-type': 'application/json' }) },
     };
     return new Promise<{ status: number; text: string }>((resolve, reject) => {
@@ -207,6 +211,8 @@ export class Recorder {
         incoming.on('error', reject);
         incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, text }));
       });
+      const deadline = setTimeout(() => outgoing.destroy(new Error('given up')), within_ms);
+      outgoing.on('close', () => clearTimeout(deadline));
       outgoing.on('error', reject);
       outgoing.end(payload);
     });

@@ -27,7 +27,7 @@ Object.assign(process.env, { HISTORIES: histories, HISTORY_SEED: seed });
 const vitest = await createVitest('test', {
   watch: false,
   reporters: [reporter],
-  include: ['test/history/histories.ts'],
+  include: ['test/history/histories.test.ts'],
 });
 process.once('SIGINT', () => void vitest.cancelCurrentRun('keyboard-input'));
 const { testModules, unhandledErrors } = await vitest.start();
