@@ -17,7 +17,6 @@ import { MicroCache } from './micro-cache.ts';
 import { openapiOptions } from './openapi.ts';
 import { Problem } from './problems.ts';
 import { listOf } from '../runtime/config.ts';
-import { ANSWER_WITHIN_MS } from '../workflows/messages.ts';
 import { bookingRoutes } from './routes/bookings.ts';
 import { codecRoutes } from './routes/codec.ts';
 import { eventRoutes } from './routes/events.ts';
@@ -67,7 +66,6 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     loggerInstance: deps.log,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
-    handlerTimeout: ANSWER_WITHIN_MS,
     return503OnClosing: false,
     serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, edges)),
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),

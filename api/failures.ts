@@ -25,19 +25,17 @@ const BY_FASTIFY_CODE: Record<string, ProblemCode> = {
 
 function toProblem(error: unknown): Problem {
   if (error instanceof Problem) return error;
-  if (error instanceof OutcomeUnknown) return outcomeUnknown();
+  if (error instanceof OutcomeUnknown) {
+    return unavailable('What became of the request is not known yet. Retry with the same Idempotency-Key.');
+  }
   if (isAway(error)) return unavailable('A service behind the API is away. Retry with the same Idempotency-Key.');
   if (!isFastifyError(error)) return new Problem('INTERNAL_ERROR', 'The failure was logged.');
   if (error.validation) return invalid(error);
-  if (error.code === 'FST_ERR_HANDLER_TIMEOUT') return outcomeUnknown();
   if (error.statusCode === undefined || error.statusCode >= 500) {
     return new Problem('INTERNAL_ERROR', 'The failure was logged.');
   }
   return new Problem(BY_FASTIFY_CODE[error.code] ?? 'INVALID_REQUEST', error.message);
 }
-
-const outcomeUnknown = () =>
-  unavailable('What became of the request is not known yet. Retry with the same Idempotency-Key.');
 
 const isFastifyError = (error: unknown): error is FastifyError => error instanceof Error && 'statusCode' in error;
 

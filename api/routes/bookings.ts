@@ -29,8 +29,6 @@ const BookingAnswer = withHeaders(Booking, LOCATION);
 const toItself = { LookAtIt: { operationId: 'getBooking', parameters: { booking_id: '$response.body#/booking_id' } } };
 
 const MAX_WAIT_SECONDS = 30;
-/** Who does not wait is answered as soon as on other routes, by the handler itself. */
-const HANDLER_TIMEOUT_MS = MAX_WAIT_SECONDS * 1_000 + 2 * ANSWER_WITHIN_MS;
 
 /** What it may take to find a payment that was accepted before. */
 const LOOK_UP_MS = 2_000;
@@ -104,7 +102,6 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
     '/bookings',
     {
       config: { access: 'buyer' },
-      handlerTimeout: HANDLER_TIMEOUT_MS,
       links: { 200: toItself, 201: toItself, 202: toItself },
       schema: {
         operationId: 'createBooking',

@@ -15,7 +15,7 @@ import {
 import type { Answer } from '../idempotency.ts';
 import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable, type ProblemCode } from '../problems.ts';
-import { NotRunning, Refused } from '../reservation-workflows.ts';
+import { NotRunning, Refused, answerWithin } from '../reservation-workflows.ts';
 
 const ReservationBody = Type.Object(
   {
@@ -114,10 +114,12 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       };
       await refuseTaken();
       try {
-        const reserved = await admission.run(async (waited) => {
+        const answerWithinMs = () => Math.ceil(ANSWER_WITHIN_MS - waitedMs());
+        const reserving = admission.run(async (waited) => {
           if (waited) await refuseTaken();
-          return workflows.reserve(id, { ...input, answer_within_ms: Math.ceil(ANSWER_WITHIN_MS - waitedMs()) });
+          return workflows.reserve(id, { ...input, answer_within_ms: answerWithinMs() });
         });
+        const reserved = await answerWithin(answerWithinMs(), reserving);
         return { id, reserved };
       } catch (error) {
         if (!(error instanceof NotRunning)) throw error;
@@ -216,16 +218,19 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         response: { 200: Reservation, ...refusals(400, 404, 409, 410, 413, 415, 503) },
       },
     },
-    async ({ params: { reservation_id }, caller }) => {
-      const before = await requireReservation(queries, reservation_id, caller);
-      if (before.status === 'HELD') {
-        await workflows.release(reservation_id).catch((error: unknown) => {
-          if (!(error instanceof NotRunning)) throw refusalProblem(error);
-        });
-      }
-      const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id, caller) : before;
-      if (after.status !== 'RELEASED') throw endedProblem(after);
-      return after;
-    },
+    async ({ params: { reservation_id }, caller }) =>
+      answerWithin(ANSWER_WITHIN_MS, releaseReservation(reservation_id, caller)),
   );
+
+  async function releaseReservation(reservation_id: string, caller: Caller): Promise<Reservation> {
+    const before = await requireReservation(queries, reservation_id, caller);
+    if (before.status === 'HELD') {
+      await workflows.release(reservation_id).catch((error: unknown) => {
+        if (!(error instanceof NotRunning)) throw refusalProblem(error);
+      });
+    }
+    const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id, caller) : before;
+    if (after.status !== 'RELEASED') throw endedProblem(after);
+    return after;
+  }
 }

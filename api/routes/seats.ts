@@ -12,9 +12,6 @@ import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } fr
 /** Layouts in memory, each about 5 MB for 50,000 seats. */
 const MAX_LAYOUTS = 10;
 
-/** A stadium that nobody looked at for a while is read, rendered and compressed first. */
-const MAP_WITHIN_MS = 10_000;
-
 const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
 
 const SeatsQuery = Type.Object(
@@ -115,7 +112,6 @@ export async function seatRoutes(
     '/events/:event_id/seats',
     {
       config: { access: 'public' },
-      handlerTimeout: MAP_WITHIN_MS,
       links: {
         200: {
           HoldTheFirst: {
@@ -155,7 +151,6 @@ export async function seatRoutes(
     '/events/:event_id/seats/layouts/:layout_id',
     {
       config: { access: 'public' },
-      handlerTimeout: MAP_WITHIN_MS,
       schema: {
         operationId: 'getLayout',
         summary: 'The seats without their statuses: the same for ever under this URL',
