@@ -41,6 +41,8 @@ const SERVER_OPTIONS = {
 };
 /** While it closes, every answer tells its client to connect elsewhere; who sends nothing for so long is cut off. */
 const LEAVE_WITHIN_MS = 250;
+/** A client that does not read its answer is not to hold up a stop. */
+const CUT_AFTER_MS = 5_000;
 /** More than there may be viewers of the live maps. */
 const MAX_CONNECTIONS = 25_000;
 
@@ -85,7 +87,11 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     isClosing = true;
     await delay(LEAVE_WITHIN_MS);
     const closing = setInterval(() => app.server.closeIdleConnections(), LEAVE_WITHIN_MS);
-    app.server.once('close', () => clearInterval(closing));
+    const cutting = setTimeout(() => app.server.closeAllConnections(), CUT_AFTER_MS);
+    app.server.once('close', () => {
+      clearInterval(closing);
+      clearTimeout(cutting);
+    });
   });
   app.removeContentTypeParser('text/plain');
 
