@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
-import { setTimeout as delay } from 'node:timers/promises';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
@@ -8,6 +7,7 @@ import addFormats from 'ajv-formats';
 import fastify, { LogController, type FastifySchemaCompiler } from 'fastify';
 import { exposeAudits } from './audit-metrics.ts';
 import { createAuthentication, guardRoutes } from './auth.ts';
+import { letClientsLeave } from './closing.ts';
 import { answerMalformed, sendProblem } from './failures.ts';
 import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
 import { instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
@@ -39,10 +39,6 @@ const SERVER_OPTIONS = {
   requestTimeout: 10_000,
   connectionsCheckingInterval: 1_000,
 };
-/** While it closes, every answer tells its client to connect elsewhere; who sends nothing for so long is cut off. */
-const LEAVE_WITHIN_MS = 250;
-/** A client that does not read its answer is not to hold up a stop. */
-const CUT_AFTER_MS = 5_000;
 /** More than there may be viewers of the live maps. */
 const MAX_CONNECTIONS = 25_000;
 
@@ -78,21 +74,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     routerOptions: { ignoreTrailingSlash: true },
   });
   app.server.maxConnections = MAX_CONNECTIONS;
-  let isClosing = false;
-  app.addHook('onSend', (_request, reply, payload, done) => {
-    if (isClosing) reply.header('connection', 'close');
-    done(null, payload);
-  });
-  app.addHook('preClose', async () => {
-    isClosing = true;
-    await delay(LEAVE_WITHIN_MS);
-    const closing = setInterval(() => app.server.closeIdleConnections(), LEAVE_WITHIN_MS);
-    const cutting = setTimeout(() => app.server.closeAllConnections(), CUT_AFTER_MS);
-    app.server.once('close', () => {
-      clearInterval(closing);
-      clearTimeout(cutting);
-    });
-  });
+  letClientsLeave(app);
   app.removeContentTypeParser('text/plain');
 
   app.setValidatorCompiler(createValidatorCompiler());

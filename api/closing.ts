@@ -1,0 +1,30 @@
+import type { Socket } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Api } from './http.ts';
+
+/** While it closes, every answer tells its client to connect elsewhere; who sends nothing for so long is cut off. */
+const LEAVE_WITHIN_MS = 250;
+
+/** Lets clients leave when the server stops: what was asked is answered, and no connection without a request stays. */
+export function letClientsLeave(app: Api): void {
+  const connections = new Set<Socket>();
+  app.server.on('connection', (connection: Socket) => {
+    connections.add(connection);
+    connection.once('close', () => connections.delete(connection));
+  });
+  let isClosing = false;
+  app.addHook('onSend', (_request, reply, payload, done) => {
+    if (isClosing) reply.header('connection', 'close');
+    done(null, payload);
+  });
+  app.addHook('preClose', async () => {
+    isClosing = true;
+    await delay(LEAVE_WITHIN_MS);
+    const closing = setInterval(() => {
+      app.server.closeIdleConnections();
+      // One on which nothing was ever asked, such as a browser opens ahead, does not count as idle.
+      for (const connection of connections) if (connection.bytesRead === 0) connection.destroy();
+    }, LEAVE_WITHIN_MS);
+    app.server.once('close', () => clearInterval(closing));
+  });
+}
