@@ -50,8 +50,7 @@ export function createCatalog(queries: Queries) {
 
   return {
     get: async (eventId: string): Promise<CatalogEntry | undefined> =>
-      entries.get(eventId) ??
-      entries.fetch(eventId, patience(entries.peek(eventId, { allowStale: true }), PATIENCE_MS)),
+      entries.get(eventId) ?? entries.fetch(eventId, patience(entries, eventId, PATIENCE_MS)),
 
     /** Reads the events that come next, so that a process which starts in a sale is as quick as one that runs. */
     async warmUp(): Promise<void> {

@@ -65,24 +65,24 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
   const inMemory = new LRUCache<string, SeatMap, Show>({
     maxSize: MAX_BYTES,
     sizeCalculation: sizeOf,
-    ...STALE_IF_ERROR, // its bodies serve on where nobody new has a seat
+    ...STALE_IF_ERROR,
     fetchMethod: async (key, before, { options, context }) => {
-      const map = (await readCached(redis, key, context.layout)) ?? (await build(key, context, before));
+      const map = (await readCached(redis, key, context.layout, before)) ?? (await build(key, context, before));
       options.ttl = Math.max(1, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now());
       return map;
     },
   });
 
-  /** Reads who has the seats; where nobody new has any, the bodies of before serve on. */
+  /** Reads who has the seats, and makes the map of it. */
   async function build(key: string, { entry, showTime, layout }: Show, before: SeatMap | undefined): Promise<SeatMap> {
     const read_at_ms = Date.now();
     const position = await stream.position(entry.event.event_id);
     const statuses = layout.pack(await queries.getTakenSeats(entry.event.event_id, showTime));
     const tag = tagOf(layout, statuses);
-    const bodies =
-      before?.tag === tag
-        ? { full: before.full, compact: before.compact }
-        : { full: await encode(layout.render(statuses)), compact: await encode(statuses) };
+    const bodies = bodiesOf(before, tag) ?? {
+      full: await encode(layout.render(statuses)),
+      compact: await encode(statuses),
+    };
     const map = { tag, layout, position, read_at_ms, ...bodies };
     await writeCached(redis, key, map);
     return map;
@@ -98,7 +98,7 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
         (layout &&
           (await inMemory.fetch(key, {
             context: { entry, showTime, layout },
-            ...patience(inMemory.peek(key, { allowStale: true }), PATIENCE_MS),
+            ...patience(inMemory, key, PATIENCE_MS),
           })));
       if (!map) throw new Error('every show has a layout, and every map is built');
       return map;
@@ -108,21 +108,33 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
 
 export type SeatMaps = ReturnType<typeof createSeatMaps>;
 
+/** A stadium's take a while to make: those of the map before serve on where nothing has changed. */
+const bodiesOf = (before: SeatMap | undefined, tag: string) =>
+  before?.tag === tag ? { full: before.full, compact: before.compact } : undefined;
+
 /** The map in Redis, where it is of this layout; none while Redis is away. */
-async function readCached(redis: Redis, key: string, layout: SeatLayout): Promise<SeatMap | undefined> {
+async function readCached(
+  redis: Redis,
+  key: string,
+  layout: SeatLayout,
+  before: SeatMap | undefined,
+): Promise<SeatMap | undefined> {
   const cached = await redis.hgetallBuffer(key).catch((): Record<string, Buffer> => ({}));
   const { tag, layout_id, position, read_at_ms, statuses, full_br, full_gzip, compact_br, compact_gzip } = cached;
   if (!tag || !position || !read_at_ms || !statuses || !full_br || !full_gzip || !compact_br || !compact_gzip) {
     return undefined;
   }
   if (layout_id?.toString() !== layout.id) return undefined;
+  const bodies = bodiesOf(before, tag.toString()) ?? {
+    full: { identity: layout.render(statuses), br: full_br, gzip: full_gzip },
+    compact: { identity: statuses, br: compact_br, gzip: compact_gzip },
+  };
   return {
     tag: tag.toString(),
     layout,
     position: position.toString(),
     read_at_ms: Number(read_at_ms.toString()),
-    full: { identity: layout.render(statuses), br: full_br, gzip: full_gzip },
-    compact: { identity: statuses, br: compact_br, gzip: compact_gzip },
+    ...bodies,
   };
 }
 

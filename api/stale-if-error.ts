@@ -9,6 +9,10 @@ export const STALE_IF_ERROR = {
   ignoreFetchAbort: true,
 } as const;
 
-/** Where there is a stale entry, a fetch is given this long to replace it. */
-export const patience = (stale: object | undefined, ms: number) =>
-  stale === undefined ? {} : { signal: AbortSignal.timeout(ms) };
+interface Cache {
+  peek(key: string, options: { allowStale: true }): unknown;
+}
+
+/** Options of a fetch: where there is a stale entry, it has this long to replace it. */
+export const patience = (cache: Cache, key: string, ms: number) =>
+  cache.peek(key, { allowStale: true }) === undefined ? {} : { signal: AbortSignal.timeout(ms) };

@@ -89,7 +89,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
       const page = await pages.fetch(key, {
         context: filter,
         forceRefresh: true,
-        ...patience(pages.peek(key), PATIENCE_MS),
+        ...patience(pages, key, PATIENCE_MS),
       });
       if (!page) throw new Error('every page is read');
       reply.header('cache-control', CACHE_CONTROL);
