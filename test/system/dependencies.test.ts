@@ -188,4 +188,7 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
   });
 });
 
-test('after all of this every seat and every charge is accounted for', nothingIsWrong);
+test('after all of this every seat and every charge is accounted for', async () => {
+  await nothingIsWrong();
+  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+});
