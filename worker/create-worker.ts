@@ -58,20 +58,29 @@ const pinnedTo = (buildId: string | undefined): Pick<WorkerOptions, 'workerDeplo
         },
       };
 
+/** What every worker has alike. */
+const commonOptions = ({
+  connection,
+  namespace,
+  dataConverter,
+  deploymentVersion,
+}: Pick<WorkersOptions, 'connection' | 'namespace' | 'dataConverter' | 'deploymentVersion'>) => ({
+  connection,
+  namespace,
+  dataConverter,
+  ...pinnedTo(deploymentVersion),
+  shutdownGraceTime: SHUTDOWN_GRACE,
+});
+
 /** Runs audits and what they heal, beside the workers of a worker process. */
 export function createAuditWorker(
   options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'> & { audits: Audits },
 ) {
-  const { connection, namespace, dataConverter, deploymentVersion, workflows, seats, audits } = options;
   return Worker.create({
-    connection,
-    namespace,
-    dataConverter,
-    ...pinnedTo(deploymentVersion),
-    ...workflows,
-    shutdownGraceTime: SHUTDOWN_GRACE,
+    ...commonOptions(options),
+    ...options.workflows,
     taskQueue: TaskQueues.audits,
-    activities: { ...seats, ...audits },
+    activities: { ...options.seats, ...options.audits },
     maxCachedWorkflows: 20,
     maxConcurrentWorkflowTaskExecutions: 4,
     maxConcurrentLocalActivityExecutions: 4,
@@ -80,16 +89,11 @@ export function createAuditWorker(
 
 /** Runs reservations' workflows and their local activities. A worker process has one, and so has each API process. */
 export function createReservationWorker(options: Omit<WorkersOptions, 'activities'> & Pick<Activities, 'seats'>) {
-  const { connection, namespace, dataConverter, deploymentVersion, workflows, seats } = options;
   return Worker.create({
-    connection,
-    namespace,
-    dataConverter,
-    ...pinnedTo(deploymentVersion),
-    ...workflows,
-    shutdownGraceTime: SHUTDOWN_GRACE,
+    ...commonOptions(options),
+    ...options.workflows,
     taskQueue: TaskQueues.reservations,
-    activities: seats,
+    activities: options.seats,
     maxCachedWorkflows: MAX_CACHED_WORKFLOWS,
     maxConcurrentWorkflowTaskExecutions: 40,
     maxConcurrentLocalActivityExecutions: 100,
@@ -98,14 +102,7 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
 
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
 export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {
-  const { connection, namespace, dataConverter, deploymentVersion } = options;
-  const common = {
-    connection,
-    namespace,
-    dataConverter,
-    ...pinnedTo(deploymentVersion),
-    shutdownGraceTime: SHUTDOWN_GRACE,
-  };
+  const common = commonOptions(options);
   return Promise.all([
     createReservationWorker({ ...options, workflows, seats: activities.seats }),
     Worker.create({
