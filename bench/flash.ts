@@ -3,6 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { Type } from 'typebox';
 import { Value } from 'typebox/value';
 import { openLoop, type Client, type Sample } from './load.ts';
+import { createRandom } from './random.ts';
 import { STADIUM, stadiumSeat } from './scenarios.ts';
 
 const SEATS_A_ROW = 50;
@@ -13,17 +14,6 @@ const DECIDE_WITHIN_MS = 5_000;
 const WAIT = { prefer: 'wait=20' };
 
 const Held = Type.Object({ reservation_id: Type.String() });
-
-/** Repeats from its seed, so that two runs want the same seats. (Mulberry32) */
-function createRandom(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
 
 /** Row 1 is wanted twice as often as row 2 and a hundred times as often as row 100. (Zipf) */
 function zipfRows(random: () => number): () => number {
@@ -48,7 +38,7 @@ export async function flash(
   perSecond: number,
   seconds: number,
 ): Promise<{ attempts: Sample[]; decisions: Sample[] }> {
-  const random = createRandom(20_261_124);
+  const random = createRandom(20_261_124); // two runs want the same seats
   const nextRow = zipfRows(random);
   const decisions: Promise<Sample | undefined>[] = [];
   const start = performance.now();

@@ -1,6 +1,6 @@
 /** What is measured, each part a process of its own: services, and the product or the floors. */
-import { spawn, type ChildProcess } from 'node:child_process';
-import { on, once } from 'node:events';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -11,6 +11,7 @@ import { Value } from 'typebox/value';
 import { DataDir } from '../dev/data-dir.ts';
 import { freePort } from '../dev/ports.ts';
 import { startServices, type Services } from '../dev/services.ts';
+import { saysReady } from '../dev/supervise.ts';
 
 const READY_WITHIN_MS = 60_000;
 
@@ -32,12 +33,6 @@ export interface Stage {
   /** Starts one of the programs of dist/. */
   run(program: string, settings?: Record<string, string>): Promise<Part>;
   stop(): Promise<void>;
-}
-
-async function becomeReady(child: ChildProcess): Promise<void> {
-  for await (const [message] of on(child, 'message', { signal: AbortSignal.timeout(READY_WITHIN_MS) })) {
-    if (message === 'ready') return;
-  }
 }
 
 /** Starts the services in a folder of their own, with the durability that production has. */
@@ -66,7 +61,7 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
     });
     const ended = once(child, 'exit');
     await Promise.race([
-      becomeReady(child),
+      saysReady(child, AbortSignal.timeout(READY_WITHIN_MS)),
       ended.then(() => Promise.reject(new Error(`${program} ended before it was ready`))),
     ]);
     return {

@@ -1,5 +1,5 @@
 /** `npm start`: the embedded services, the worker and the API, until Ctrl-C. */
-import { on, once } from 'node:events';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { prepareDatabase } from '../db/prepare.ts';
 import { readSettings, requireKeyOrLoopback, type Settings } from '../runtime/config.ts';
@@ -7,7 +7,7 @@ import { DataDir } from './data-dir.ts';
 import { freePort, listenProblem } from './ports.ts';
 import { startServices, type Services, type ServicesOptions } from './services.ts';
 import { StartError } from './start-error.ts';
-import { supervise, type Stoppable } from './supervise.ts';
+import { saysReady, supervise, type Stoppable } from './supervise.ts';
 
 const READY_WITHIN_MS = 60_000;
 const STOP_WITHIN_MS = 15_000;
@@ -106,11 +106,7 @@ function startChild(dataDir: DataDir, name: string, file: string, env: NodeJS.Pr
     name,
     command: [process.execPath, title, '--import', FAST_WORKFLOWS, fileURLToPath(new URL(file, import.meta.url))],
     options: { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
-    ready: async (child, signal) => {
-      for await (const [message] of on(child, 'message', { signal })) {
-        if (message === 'ready') return;
-      }
-    },
+    ready: saysReady,
     readyWithinMs: READY_WITHIN_MS,
     stopSignal: 'SIGTERM',
     stopWithinMs: STOP_WITHIN_MS,

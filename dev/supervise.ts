@@ -1,5 +1,5 @@
 import { spawn, type ChildProcess, type SpawnOptions } from 'node:child_process';
-import { once } from 'node:events';
+import { on, once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { StartError } from './start-error.ts';
 
@@ -123,5 +123,12 @@ export async function until(probe: () => Promise<void>, signal: AbortSignal): Pr
     } catch {
       await sleep(50, undefined, { signal });
     }
+  }
+}
+
+/** Resolves when one of our processes says that it is ready, over the channel that it was started with. */
+export async function saysReady(child: ChildProcess, signal: AbortSignal): Promise<void> {
+  for await (const [message] of on(child, 'message', { signal })) {
+    if (message === 'ready') return;
   }
 }

@@ -1,8 +1,7 @@
-import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MicroCache } from '../../api/micro-cache.ts';
-import { freePort } from '../../dev/ports.ts';
+import { listenAt } from '../support/listen.ts';
 import { startSystem } from '../support/system.ts';
 
 const ETAG = '"tag"';
@@ -25,11 +24,10 @@ async function serve(keptForMs: number) {
       response.writeHead(200, { etag: ETAG, ...bodyHeaders }).end(BODY);
     }, edges),
   );
-  const port = await freePort();
-  await once(server.listen(port, '127.0.0.1'), 'listening');
+  const url = await listenAt(server);
   return {
     read: (headers: Record<string, string> = {}, method = 'GET', path = '/map') =>
-      fetch(`http://127.0.0.1:${port}${path}`, { method, headers }),
+      fetch(new URL(path, url), { method, headers }),
     routed: () => routed,
     sent,
     close: () => server.close(),

@@ -4,13 +4,14 @@ import { Worker } from '@temporalio/worker';
 import { afterAll, beforeAll, describe, expect, inject, onTestFinished, test } from 'vitest';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import type { Reservation } from '../../domain/model.ts';
+import { createRandom } from '../../bench/random.ts';
 import { connectPostgres } from '../../runtime/connections.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
+import { openLink } from '../support/links.ts';
 import { log } from '../support/stores.ts';
 import { startApi, startSystem, workflowBundle } from '../support/system.ts';
-import { openProxy } from '../support/tcp-proxy.ts';
 import { guarded } from '../support/guarded-api.ts';
 import { until } from '../support/until.ts';
 
@@ -207,17 +208,6 @@ describe('a webhook that the gateway signed', () => {
   });
 });
 
-/** The same numbers for the same seed (mulberry32), each from 0 up to 1. */
-function randomNumbers(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d_2b_79_f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Each is made of a webhook that would be taken: the body, and the signature that goes with it. */
 const forgeries: Record<string, (body: string, random: () => number) => [body: string, signature?: string]> = {
   'another secret': (body, random) => [body, sign(body, `${random()}`.padEnd(32, '0'))],
@@ -281,7 +271,7 @@ const forgeries: Record<string, (body: string, random: () => number) => [body: s
 test(`of ${FORGERIES} forged webhooks none is admitted, and nothing changes`, async () => {
   const held = await hold();
   const charge_id = await payAtGateway(held);
-  const random = randomNumbers(5);
+  const random = createRandom(5);
   const kinds = Object.entries(forgeries);
   const before = await count('webhook_events');
   const admitted: string[] = [];
@@ -304,32 +294,32 @@ test(`of ${FORGERIES} forged webhooks none is admitted, and nothing changes`, as
 
 describe('while Temporal is away', () => {
   test('a webhook is stored, and delivered once Temporal is back', async () => {
-    const proxy = await openProxy(inject('temporal_address'));
+    const temporal = await openLink(new URL(`tcp://${inject('temporal_address')}`));
     const api = await startApi(system.stores, 600, undefined, {
       ...guarded(settings),
-      TEMPORAL_ADDRESS: proxy.address,
+      TEMPORAL_ADDRESS: temporal.address,
     });
     onTestFinished(async () => {
       await api.stop();
-      proxy.cut();
+      await temporal.refuse();
     });
     const held = await hold();
     const event = eventOf(held.reservation_id, await payAtGateway(held));
-    proxy.cut();
+    await temporal.refuse();
     const startedAt = Date.now();
     expect(await tell(event, buyerAt(api.url))).toMatchObject({ status: 202, body: { delivered: false } });
     expect(Date.now() - startedAt).toBeLessThan(3_000);
     expect(await statusOf(held.reservation_id)).toBe('HELD');
-    await proxy.mend();
+    await temporal.restore();
     await becomes(held.reservation_id, 'CONFIRMED');
   });
 
   test('and a process dies that has stored one, another delivers it', async () => {
-    const proxy = await openProxy(inject('temporal_address'));
-    const dying = await startApi(system.stores, 600, undefined, { ...settings, TEMPORAL_ADDRESS: proxy.address });
+    const temporal = await openLink(new URL(`tcp://${inject('temporal_address')}`));
+    const dying = await startApi(system.stores, 600, undefined, { ...settings, TEMPORAL_ADDRESS: temporal.address });
     const held = await hold();
     const event = eventOf(held.reservation_id, await payAtGateway(held));
-    proxy.cut();
+    await temporal.refuse();
     expect((await tell(event, buyerAt(dying.url))).status).toBe(202);
     await dying.stop();
     const successor = await startApi(system.stores, 600);

@@ -2,7 +2,7 @@
  * The product to be hurt: services, worker and API as processes that are started again when they die, as `npm start`
  * runs them, and between any two a proxy.
  */
-import { on, once, EventEmitter } from 'node:events';
+import { once, EventEmitter } from 'node:events';
 import { execFile, spawn } from 'node:child_process';
 import { appendFileSync, openSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rm } from 'node:fs/promises';
@@ -19,7 +19,7 @@ import { prepareDatabase } from '../../db/prepare.ts';
 import { DataDir } from '../../dev/data-dir.ts';
 import { freePort } from '../../dev/ports.ts';
 import { startServices } from '../../dev/services.ts';
-import { supervise, type Stoppable } from '../../dev/supervise.ts';
+import { saysReady, supervise, type Stoppable } from '../../dev/supervise.ts';
 import { findRedis } from '../../dev/tools.ts';
 import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
 import { createLogger } from '../../runtime/logger.ts';
@@ -217,11 +217,7 @@ async function startProgram(
       env: { ...process.env, ...NOTHING_SET, LOG_LEVEL: 'warn', ...settings },
       stdio: ['ignore', output, output, 'ipc'],
     },
-    ready: async (child, signal) => {
-      for await (const [message] of on(child, 'message', { signal })) {
-        if (message === 'ready') return;
-      }
-    },
+    ready: saysReady,
     readyWithinMs: READY_WITHIN_MS,
     stopSignal: 'SIGTERM',
     stopWithinMs: STOP_WITHIN_MS,

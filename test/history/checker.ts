@@ -10,8 +10,9 @@
  * - One owner: no two cores of a seat overlap; and a reservation without a core (acquired and ended while nobody looked)
  *   finds an instant at which no core has any of its seats. Then every reservation shrunk to its core, or to that
  *   instant, is an order of all that is true of all seats together: a hold of several seats is one step.
- * - A refusal names seats that another owns at an instant within the call: each is in some extent. This is exact for
- *   one seat whose reservations have cores; otherwise it is lenient, so that an alarm is never false.
+ * - A refusal names seats that another owns at an instant within the call: each is in some extent. That is lenient, as
+ *   are the allowances for locks that outlive their reservation, or never had one (see `unknown_lock_ms`): a refusal
+ *   for nothing may go unnoticed, and an alarm is not false.
  *
  * A reservation whose payment was under way at its deadline, or was made on the gateway's own page, may expire and be
  * rescued by it: such a one is two tenancies, and what becomes of its seats in between is not known.

@@ -1,17 +1,12 @@
-/** Numbers that a seed replays: mulberry32, by Tommy Ettinger. */
+import { createRandom } from '../../bench/random.ts';
+
+/** What a seed decides, and decides alike when it is given again. */
 export class Random {
-  #state: number;
+  /** In [0, 1). */
+  readonly next: () => number;
 
   constructor(seed: number) {
-    this.#state = seed;
-  }
-
-  /** In [0, 1). */
-  next(): number {
-    this.#state = (this.#state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(this.#state ^ (this.#state >>> 15), this.#state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
+    this.next = createRandom(seed);
   }
 
   /** A whole number in [from, to]. */

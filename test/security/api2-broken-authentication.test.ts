@@ -7,7 +7,8 @@ import { Problem } from '../../api/problems.ts';
 import { readSettings } from '../../runtime/config.ts';
 import { buyerAt, type ProblemBody } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
-import { AUDIENCE, ISSUER, forgeries, hmac, jwt, randomFrom, rsa } from '../support/forged-tokens.ts';
+import { createRandom } from '../../bench/random.ts';
+import { AUDIENCE, ISSUER, forgeries, hmac, jwt, rsa } from '../support/forged-tokens.ts';
 import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
 import { readOperations } from '../support/open-api.ts';
 import { listenAt } from '../support/listen.ts';
@@ -74,7 +75,7 @@ test(`none of ${FORGERIES} tokens forged against a shared secret is admitted (SE
   const authenticate = authenticator({ JWT_SECRET });
   const genuine = jwt(sharedSecret.header, good('ann'), sharedSecret.sign);
   expect(await authenticate(`Bearer ${genuine}`)).toEqual({ user_id: 'ann', isOperator: false });
-  for (const { kind, token } of forge(FORGERIES, forgeries(sharedSecret, randomFrom(SEED)))) {
+  for (const { kind, token } of forge(FORGERIES, forgeries(sharedSecret, createRandom(SEED)))) {
     expect(await refusal(authenticate, token), `${kind}: ${token}`).toBe(401);
   }
 });
@@ -83,7 +84,7 @@ test(`the API refuses each kind of them as an invalid token (SEED=${SEED})`, asy
   const genuine = jwt(sharedSecret.header, good('ann'), sharedSecret.sign);
   const ask = (token: string) => buyerAt(api.url, token).call<ProblemBody>('GET', '/reservations/res_1');
   expectProblem(await ask(genuine), 404, 'RESERVATION_NOT_FOUND');
-  for (const { token } of forge(45, forgeries(sharedSecret, randomFrom(SEED)))) {
+  for (const { token } of forge(45, forgeries(sharedSecret, createRandom(SEED)))) {
     const reply = await ask(token);
     expectProblem(reply, 401, 'UNAUTHENTICATED');
     expect(reply.headers.get('www-authenticate')).toMatch(/^Bearer realm="holdfast", error="invalid_token"/);
@@ -115,7 +116,7 @@ describe('with a key set', () => {
     jwt({ alg: 'RS256', kid }, good(sub), rsa(signedBy));
   test(`none of ${FORGERIES} forged tokens is admitted (SEED=${SEED})`, async () => {
     expect(await authenticate(`Bearer ${tokenOf('ann')}`)).toEqual({ user_id: 'ann', isOperator: false });
-    for (const { kind, token } of forge(FORGERIES, forgeries(keySet, randomFrom(SEED)))) {
+    for (const { kind, token } of forge(FORGERIES, forgeries(keySet, createRandom(SEED)))) {
       expect(await refusal(authenticate, token), `${kind}: ${token}`).toBe(401);
     }
   });

@@ -4,10 +4,10 @@ import { connect, createServer, type Socket } from 'node:net';
 import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
 import { log, type Stores } from './stores.ts';
 
-export type Link = Awaited<ReturnType<typeof openLink>>;
+type Link = Awaited<ReturnType<typeof openLink>>;
 
 /** @param target host and port of the service */
-async function openLink(target: URL) {
+export async function openLink(target: URL) {
   const pairs = new Set<[Socket, Socket]>();
   let isSilent = false;
 
@@ -46,6 +46,7 @@ async function openLink(target: URL) {
 
   return {
     port,
+    address: `127.0.0.1:${port}`,
     /** A black hole: connections are there and can be made, and nothing comes. */
     async silence(): Promise<void> {
       isSilent = true;
@@ -83,7 +84,7 @@ export async function linkStores(stores: Stores) {
   await once(redis, 'ready');
   const linked: Stores = {
     ...stores,
-    ...{ databaseUrl, redisUrl, database, redis, temporalAddress: `127.0.0.1:${links.Temporal.port}` },
+    ...{ databaseUrl, redisUrl, database, redis, temporalAddress: links.Temporal.address },
     async close() {
       redis.disconnect();
       await database.end();
