@@ -2,9 +2,9 @@
 import { afterAll, describe, expect, test } from 'vitest';
 import { HoldOutcomes } from '../../api/hold-outcomes.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { openBoxOffice } from '../support/box-office.ts';
 import { UTC } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 
 const { system, buyer, hold, ended, bookingBecomes, stop } = await openBoxOffice();
@@ -143,5 +143,4 @@ describe.concurrent('POST /bookings', () => {
     expectProblem(await buyer.booking('bkg_0'), 404, 'BOOKING_NOT_FOUND'));
 });
 
-test('after all of this every seat and every charge is accounted for', async () =>
-  expect(await findFaults(system.stores)).toEqual(NO_FAULTS));
+test('after all of this every seat and every charge is accounted for', () => expectNoFaults(system.stores));

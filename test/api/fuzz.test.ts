@@ -1,7 +1,7 @@
 /** The API keeps what its OpenAPI document promises, whatever is sent. `npm run fuzz -- 20000 7` sends more, from seed 7. */
-import { afterAll, expect, test, vi } from 'vitest';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { afterAll, expect, test } from 'vitest';
 import { fuzz } from '../fuzz/fuzz.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { startSystem } from '../support/system.ts';
 import { JWT_SECRET } from '../support/tokens.ts';
 
@@ -24,6 +24,6 @@ test(
     for (const deep of ['reservations 201', 'reservations 409', 'bookings 202']) {
       expect(answers).toHaveProperty([`POST /api/v1/${deep}`]);
     }
-    await vi.waitFor(async () => expect(await findFaults(system.stores)).toEqual(NO_FAULTS), SETTLED_WITHIN_MS);
+    await expectNoFaults(system.stores, SETTLED_WITHIN_MS);
   },
 );

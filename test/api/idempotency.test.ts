@@ -2,9 +2,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { openStores, type Stores } from '../support/stores.ts';
 import { startApi, startWorkers, type RunningWorkers } from '../support/system.ts';
 import { until } from '../support/until.ts';
@@ -262,5 +262,5 @@ test('after all of this every seat and every charge is accounted for', async () 
     const { rowCount } = await stores.database.query(`SELECT 1 FROM bookings WHERE status = 'PENDING'`);
     return rowCount === 0;
   });
-  expect(await findFaults(stores)).toEqual(NO_FAULTS);
+  await expectNoFaults(stores);
 });

@@ -1,13 +1,13 @@
 /** Many at once, over HTTP: who wins, who is told what, and that it is so. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
@@ -40,7 +40,7 @@ const nothingIsUnderWay = () =>
 /** Whatever the race: in the end every seat, lock and charge is accounted for. */
 afterEach(async () => {
   await nothingIsUnderWay();
-  await vi.waitFor(async () => expect(await findFaults(system.stores)).toEqual(NO_FAULTS), { timeout: 5_000 });
+  await expectNoFaults(system.stores);
 });
 
 const times = <T>(count: number, make: (n: number) => Promise<T>) =>

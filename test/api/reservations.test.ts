@@ -1,9 +1,9 @@
 /** The reservations' rows of the contract's table. */
 import { afterAll, describe, expect, test } from 'vitest';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
 import { openBoxOffice } from '../support/box-office.ts';
 import { UTC } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { SEAT_PRICE, addEvent, addSeats } from '../support/house.ts';
 
@@ -141,5 +141,4 @@ describe.concurrent('GET and DELETE /reservations/{reservation_id}', () => {
   });
 });
 
-test('after all of this every seat and every charge is accounted for', async () =>
-  expect(await findFaults(system.stores)).toEqual(NO_FAULTS));
+test('after all of this every seat and every charge is accounted for', () => expectNoFaults(system.stores));

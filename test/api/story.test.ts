@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { buyerAt } from '../support/buyer.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { startSystem } from '../support/system.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
@@ -18,5 +18,5 @@ test('a buyer holds seats, pays, and has them', async () => {
   expect(paid.status).toBe(201);
   expect(paid.body).toMatchObject({ status: 'CONFIRMED', seat_ids: seats });
   expect(await buyer.charges(held.body.reservation_id)).toMatchObject([{ status: 'CAPTURED', amount: 17_000 }]);
-  expect(await findFaults(system.stores)).toEqual(NO_FAULTS);
+  await expectNoFaults(system.stores);
 });

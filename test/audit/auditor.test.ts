@@ -5,11 +5,12 @@ import { createSeatActivities, type Activities } from '../../activities/index.ts
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { inspectEvent, type EventFaults } from '../../audit/inspect.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { NO_FAULTS } from '../../audit/sweep.ts';
 import { bookingId } from '../../domain/booking-id.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
 import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
 import { TaskQueues, claim, pay, payment, searchAttributes, stage } from '../../workflows/messages.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { SEAT_PRICE, addEvent } from '../support/house.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
 import { startAuditor, startWorkers, type RunningWorkers } from '../support/system.ts';
@@ -152,8 +153,6 @@ const healed = (reservationId: string) =>
     25_000,
   );
 
-const expectNoFaults = () => expect.poll(() => findFaults(stores), SOON).toEqual(NO_FAULTS);
-
 test('a hold whose workflow was terminated is freed after its deadline, and a late write of its worker changes nothing', async () => {
   const { event_id, seat_ids } = await openSale(2);
   const workflow = await hold(event_id, seat_ids, 1);
@@ -164,7 +163,7 @@ test('a hold whose workflow was terminated is freed after its deadline, and a la
   const freed = await seatsOf(seat_ids);
   expect(freed.map(({ status }) => status)).toEqual(['AVAILABLE', 'AVAILABLE']);
   for (const seat of freed) expect(Number(seat.fence)).toBeGreaterThan(Number(fence));
-  await expectNoFaults();
+  await expectNoFaults(stores);
 
   const late = createSeatActivities(stores.database, createSeatLocks(stores.redis, log));
   const mine = { event_id, seat_ids, reservation_id: workflow.workflowId, fence };
@@ -177,7 +176,7 @@ test('a hold whose workflow was terminated is freed after its deadline, and a la
   expect(await stores.redis.get(seatLock(event_id, seat_ids[0] ?? ''))).toBe(next.workflowId);
   await next.cancel();
   expect(await next.result()).toBe('RELEASED');
-  await expectNoFaults();
+  await expectNoFaults(stores);
 });
 
 test('a payment whose workflow was terminated ends with the money equal to what is booked', async () => {
@@ -208,7 +207,7 @@ test('a payment whose workflow was terminated ends with the money equal to what 
     steps.map(([activity, when, ending]) => [activity, when, ending, ending === 'CONFIRMED' ? 'CONFIRMED' : 'FAILED']),
   );
   expect(terminations.size).toBe(0);
-  await expectNoFaults();
+  await expectNoFaults(stores);
 });
 
 test('money that a webhook told of goes back where its reservation was terminated', async () => {
@@ -227,7 +226,7 @@ test('money that a webhook told of goes back where its reservation was terminate
   if ('charge_id' in charge) await workflow.signal(payment, { charge_id: charge.charge_id });
   expect(await healed(workflowId)).toBe('EXPIRED');
   expect(await gateway.chargesOf(workflowId)).toMatchObject([{ status: 'VOIDED' }, { status: 'VOIDED' }]);
-  await expectNoFaults();
+  await expectNoFaults(stores);
 });
 
 test('Redis that lost everything is told of, and PostgreSQL refuses in its stead', async () => {
@@ -241,7 +240,7 @@ test('Redis that lost everything is told of, and PostgreSQL refuses in its stead
   await workflow.cancel();
   await workflow.result();
   await expect.poll(() => countedIn(event_id), SOON).toMatchObject({ missing_locks: 0 });
-  await expectNoFaults();
+  await expectNoFaults(stores);
 });
 
 test('faults of every kind are counted, and only what is safe is mended', async () => {
@@ -336,7 +335,7 @@ test('a sale without faults has none at any moment of it', async () => {
   }
   await buyers;
   expect(audits).toBeGreaterThan(3);
-  await expectNoFaults();
+  await expectNoFaults(stores);
 }, 60_000);
 
 test('an event that is over is audited no more', async () => {

@@ -4,7 +4,7 @@ import proto from '@temporalio/proto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { makeDataDir, removeDataDir, startProduct, type Product } from './product.ts';
 
 const { PENDING_ACTIVITY_STATE_STARTED } = proto.temporal.api.enums.v1.PendingActivityState;
@@ -43,8 +43,6 @@ async function expectChargedOnce(reservationId: string): Promise<void> {
   expect(charges.filter(({ status }) => status !== 'VOIDED')).toMatchObject([{ status: 'CAPTURED', amount: 6_000 }]);
 }
 
-const expectNoFaults = () => expect.poll(() => findFaults(product.stores), RECOVERY).toEqual(NO_FAULTS);
-
 test('a buyer finds an event and its seats, holds some and pays; another one is refused meanwhile', async () => {
   const { buyer } = product;
   const { body } = await buyer.call<{ events: Event[] }>('GET', '/events');
@@ -59,7 +57,7 @@ test('a buyer finds an event and its seats, holds some and pays; another one is 
   const paid = await buyer.payAndWait(reservationId, 'tok_visa');
   expect(paid).toMatchObject({ status: 201, body: { status: 'CONFIRMED', seat_ids: [seat(1)] } });
   await expectChargedOnce(reservationId);
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });
 
 test('a worker killed during a payment costs neither the booking nor a second charge', async () => {
@@ -71,7 +69,7 @@ test('a worker killed during a payment costs neither the booking nor a second ch
   const booking = async () => (await product.buyer.booking(body.booking_id)).body.status;
   await expect.poll(booking, RECOVERY).toBe('CONFIRMED');
   await expectChargedOnce(reservationId);
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });
 
 async function paymentUnderWay(reservationId: string): Promise<void> {
@@ -98,7 +96,7 @@ test.each([
     .toMatchObject({ status: 200, body: { status: 'HELD', seat_ids: [seat(number)] } });
   await payUntilConfirmed(reservationId);
   await expectChargedOnce(reservationId);
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });
 
 test('SIGTERM ends everything that was started, and a second start finds its data again', async () => {
@@ -115,7 +113,7 @@ test('SIGTERM ends everything that was started, and a second start finds its dat
   expect([await statusOf(1), await statusOf(7), await statusOf(8)]).toEqual(['BOOKED', 'HELD', 'AVAILABLE']);
   expect((await product.buyer.hold(EVENT, [seat(7)], 'bob')).status).toBe(409);
   await payUntilConfirmed(open);
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });
 
 test('a start after one that was killed takes over what that one left running', async () => {
@@ -124,7 +122,7 @@ test('a start after one that was killed takes over what that one left running', 
   product = await startProduct(dataDir, { HOLD_SECONDS: '2' });
   expect(await product.command.says('stopping ')).toContain('which an earlier start left running');
   await payUntilConfirmed(open);
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });
 
 test('a hold that nobody pays for expires, and its seat is free again', async () => {
@@ -137,5 +135,5 @@ test('a hold that nobody pays for expires, and its seat is free again', async ()
     status: 410,
     body: { code: 'RESERVATION_EXPIRED' },
   });
-  await expectNoFaults();
+  await expectNoFaults(product.stores);
 });

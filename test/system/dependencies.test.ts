@@ -2,10 +2,10 @@
 import { randomUUID } from 'node:crypto';
 import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, afterEach, describe, expect, test, vi } from 'vitest';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { afterAll, afterEach, describe, expect, test } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
 import { linkStores } from '../support/links.ts';
@@ -90,8 +90,16 @@ async function becomesHeld(seats: string[], firstKey: Record<string, string>, wi
   );
 }
 
-const nothingIsWrong = () =>
-  vi.waitFor(async () => expect(await findFaults(stores)).toEqual(NO_FAULTS), { timeout: 2 * BACK_WITHIN_MS });
+/** The same with a payment: it needs a worker that has found Temporal again, which the first try may not wait for. */
+const becomesConfirmed = (reservation_id: string, key: Record<string, string>) =>
+  until(
+    `${reservation_id} is paid for`,
+    async () => {
+      const { body } = await buyer.pay(reservation_id, 'tok_visa', { ...key, prefer: 'wait=5' });
+      return body.status === 'CONFIRMED';
+    },
+    BACK_WITHIN_MS,
+  );
 
 const readiness = () => inTime(fetch(`${api.url}/readyz`));
 
@@ -115,21 +123,22 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
       seats,
     ]);
     expect(rows).toEqual([{ reservation_id }]);
-    await until('the payment is settled', async () => {
-      const { body } = await buyer.pay(first.reservation_id, 'tok_visa', { ...payKey, prefer: 'wait=5' });
-      return body.status === 'CONFIRMED';
-    });
+    await becomesConfirmed(first.reservation_id, payKey);
     expect(await buyer.charges(first.reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
     await until('the seats are given back', async () => (await buyer.release(second.reservation_id)).status === 200);
   });
 
   test('without Redis seats are held, refused, paid for and shown, and no hold waits for it', async () => {
     const viewer = await viewSeats(api.url, event_id);
+    const timeTenHolds = async () => {
+      const askedAt = performance.now();
+      for (let n = 0; n < 10; n++) await hold();
+      return performance.now() - askedAt;
+    };
+    const usualMs = await timeTenHolds();
     await links.Redis[cut]();
-    const askedAt = performance.now();
     const held = await hold();
-    for (let n = 1; n < 10; n++) await hold();
-    expect(performance.now() - askedAt).toBeLessThan(10 * 3 * 250); // three commands each, and their deadline
+    expect((await timeTenHolds()) - usualMs).toBeLessThan(10 * 2 * 250); // of three commands each, and their deadline
 
     const refused = await buyer.hold(event_id, held.seat_ids, 'bob');
     expectProblem(refused, 409, 'SEATS_UNAVAILABLE');
@@ -165,8 +174,8 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
     await restore();
 
     await becomesHeld(seats, newKey(), FREE_WITHIN_MS);
-    expect((await buyer.payAndWait(held.reservation_id, 'tok_visa')).body.status).toBe('CONFIRMED');
-    await nothingIsWrong();
+    await becomesConfirmed(held.reservation_id, newKey());
+    await expectNoFaults(stores);
   });
 
   test('when all three are back, the sale goes on by itself', async () => {
@@ -183,12 +192,9 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
     await restore();
 
     const held = await becomesHeld(takeSeat(), newKey());
-    expect((await buyer.payAndWait(held.reservation_id, 'tok_visa')).body.status).toBe('CONFIRMED');
+    await becomesConfirmed(held.reservation_id, newKey());
     expect((await readiness()).status).toBe(200);
   });
 });
 
-test('after all of this every seat and every charge is accounted for', async () => {
-  await nothingIsWrong();
-  expect(await findFaults(stores)).toEqual(NO_FAULTS);
-});
+test('after all of this every seat and every charge is accounted for', () => expectNoFaults(stores));

@@ -6,10 +6,10 @@ import { WithStartWorkflowOperation } from '@temporalio/client';
 import { Worker } from '@temporalio/worker';
 import { DeterminismViolationError } from '@temporalio/workflow';
 import { afterAll, expect, inject, test } from 'vitest';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { findTemporal } from '../../dev/tools.ts';
 import { TaskQueues, claim } from '../../workflows/messages.ts';
 import { buyerAt } from '../support/buyer.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { bundleMutant } from '../support/mutant.ts';
 import { openStores } from '../support/stores.ts';
@@ -120,5 +120,5 @@ test('every hold ends as it should with the version that it was made by, and new
     'two',
   ]);
   await expect(Worker.runReplayHistory(two, history)).rejects.toThrow(DeterminismViolationError);
-  await expect.poll(() => findFaults(stores), SOON).toEqual(NO_FAULTS);
+  await expectNoFaults(stores);
 }, 90_000);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
 import { freePort } from '../../dev/ports.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { descendantsOf, npm, type Command } from '../support/command.ts';
-import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
+import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { openStores, type Stores } from '../support/stores.ts';
 
 const RECOVERY = { timeout: 30_000, interval: 100 };
@@ -69,7 +69,7 @@ test('a payment asked for while no worker runs is settled once, as soon as one d
   for (const { reservation_id } of [held.body, next.body]) {
     expect(await buyer.charges(reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
   }
-  await expect.poll(() => findFaults(stores), RECOVERY).toEqual(NO_FAULTS);
+  await expectNoFaults(stores);
 });
 
 test('SIGTERM in the middle of a sale: what was asked is answered, what was answered is held, both end with code 0', async () => {
