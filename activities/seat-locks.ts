@@ -1,4 +1,4 @@
-import { ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
+import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
 import type { Redis, Result } from 'ioredis';
 import type { Logger } from 'pino';
 import { SEAT_CHANGES_KEPT, bookedSeats, seatChanges, seatLock } from '../domain/redis-keys.ts';
@@ -93,6 +93,11 @@ export function createSeatLocks(redis: Redis, log: Logger) {
   const keys = (seats: SeatsOfReservation) => [bookedSeats(seats.event_id), ...locksOf(seats)];
 
   return {
+    /** Whether taken seats are refused by PostgreSQL alone. */
+    get isAway(): boolean {
+      return breaker.state !== CircuitState.Closed;
+    },
+
     /** Which of the seats another reservation has. It may miss some, and misses all while Redis is away. */
     findTaken(seats: SeatsOfReservation): Promise<string[]> {
       const { reservation_id, seat_ids } = seats;

@@ -63,7 +63,7 @@ await runProcess('api', async (config, log) => {
     seatMaps: createSeatMaps(cache, queries, seatStream),
     seatStream,
     workflows,
-    admission: new Admission(),
+    admission: new Admission(seatLocks),
     answerOnce: createIdempotency(database),
     webhooks,
     payloadCodec,

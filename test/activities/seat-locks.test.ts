@@ -71,9 +71,11 @@ test('while Redis is away a lock that is to go is not forgotten', async () => {
 test('while Redis is away nobody is refused or kept waiting', async () => {
   const away = connectRedis('redis://127.0.0.1:1', log);
   const withoutRedis = createSeatLocks(away, log);
+  expect(withoutRedis.isAway).toBe(false);
   for (let buyer = 0; buyer < 10; buyer++) {
     expect(await withoutRedis.lock(seatsOf(`res_${buyer}`, 'A1'), TTL_MS)).toEqual({ conflicts: [] });
     await withoutRedis.announce(seatsOf(`res_${buyer}`, 'A1'), 'HELD');
   }
+  expect(withoutRedis.isAway).toBe(true); // so the API lets fewer in at once
   away.disconnect();
 });

@@ -5,6 +5,9 @@ import { Problem } from '../../api/problems.ts';
 beforeEach(() => vi.useFakeTimers());
 afterEach(() => vi.useRealTimers());
 
+const redis = { isAway: false };
+afterEach(() => (redis.isAway = false));
+
 /** A hold that takes this long. */
 const hold = (ms: number) => () => new Promise<string>((resolve) => setTimeout(resolve, ms, 'held'));
 
@@ -27,20 +30,20 @@ async function offer(admission: Admission, perSecond: number, seconds: number, w
 }
 
 test('quick holds raise the limit while they fill it', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   const before = admission.limit;
   await offer(admission, 500, 4, hold(20));
   expect(admission.limit).toBeGreaterThan(before);
 });
 
 test('slow holds lower it, but never to nothing', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   await offer(admission, 100, 20, hold(300));
   expect(admission.limit).toBe(2);
 });
 
 test('a burst waits for its turn and is served whole', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   const burst = Promise.all(Array.from({ length: 200 }, () => outcome(admission.run(hold(30)))));
   await vi.advanceTimersByTimeAsync(1_500);
   expect(new Set(await burst)).toEqual(new Set(['held']));
@@ -48,7 +51,7 @@ test('a burst waits for its turn and is served whole', async () => {
 });
 
 test('who waited is told so', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   const waited: boolean[] = [];
   const all = Array.from({ length: 12 }, () =>
     admission.run(async (it) => {
@@ -62,7 +65,7 @@ test('who waited is told so', async () => {
 });
 
 test('clients that wait for their answer before they ask again are never too many', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   const outcomes = new Set<string>();
   const client = async () => {
     for (let n = 0; n < 20; n++) outcomes.add(await outcome(admission.run(shared(admission))));
@@ -74,7 +77,7 @@ test('clients that wait for their answer before they ask again are never too man
 });
 
 test('in an overload the surplus is refused at once, with the time at which a retry has a chance', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   await offer(admission, 333, 2);
   const outcomes = await offer(admission, 333, 10);
   const held = outcomes.filter((it) => it === 'held').length;
@@ -85,7 +88,7 @@ test('in an overload the surplus is refused at once, with the time at which a re
 });
 
 test('also where only a few too many come, those admitted do not wait', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   await offer(admission, 130, 5);
   const outcomes = await offer(admission, 130, 10);
   expect(outcomes.filter((it) => it === 'held').length).toBeGreaterThan(850);
@@ -94,7 +97,7 @@ test('also where only a few too many come, those admitted do not wait', async ()
 });
 
 test('after an overload the next buyers are served within two seconds', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   await offer(admission, 400, 3);
   await vi.advanceTimersByTimeAsync(2_000);
   const later = Promise.all(Array.from({ length: 20 }, () => outcome(admission.run(hold(30)))));
@@ -102,8 +105,25 @@ test('after an overload the next buyers are served within two seconds', async ()
   expect(new Set(await later)).toEqual(new Set(['held']));
 });
 
+test('while Redis is away half as many are let in at once, however quick they are', async () => {
+  const admission = new Admission(redis);
+  await offer(admission, 500, 4, hold(20));
+  const usual = admission.limit;
+  redis.isAway = true;
+  const underWay: number[] = [];
+  const noting = () => {
+    underWay.push(admission.underWay);
+    return hold(20)();
+  };
+  const outcomes = await offer(admission, 500, 4, noting);
+  expect(Math.max(...underWay)).toBe(Math.floor(usual / 2));
+  expect(outcomes).toContain('held');
+  redis.isAway = false;
+  expect(admission.limit).toBe(usual);
+});
+
 test('a hold that fails gives its place back', async () => {
-  const admission = new Admission();
+  const admission = new Admission(redis);
   for (let n = 0; n < 50; n++) {
     await expect(admission.run(() => Promise.reject(new Error('away')))).rejects.toThrow('away');
   }

@@ -22,7 +22,7 @@ class OpenDoor extends Admission {
 let system: Awaited<ReturnType<typeof startSystem>>;
 let buyer: ReturnType<typeof buyerAt>;
 beforeAll(async () => {
-  system = await startSystem({ admission: new OpenDoor() });
+  system = await startSystem({ admission: new OpenDoor({ isAway: false }) });
   buyer = buyerAt(system.url);
 });
 afterAll(() => system.stop());
@@ -176,7 +176,7 @@ test('of a payment and a release at once one is refused, and what was told is wh
 
 test('of 100 payments within a tenth of a second of the deadline each becomes what its buyer was told', async () => {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 100);
-  const hasty = await startApi(system.stores, 2, new OpenDoor());
+  const hasty = await startApi(system.stores, 2, new OpenDoor({ isAway: false }));
   const hastyBuyer = buyerAt(hasty.url);
   async function payAtDeadline({ reservation_id, expires_at }: Reservation, n: number) {
     await delay(Date.parse(expires_at) - Date.now() + n - 50);
@@ -217,7 +217,7 @@ class LongQueue extends Admission {
 
 test('a hold that comes after the wait for it, and so is given up, is not told as had', async () => {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
-  const late = await startApi(system.stores, 600, new LongQueue());
+  const late = await startApi(system.stores, 600, new LongQueue({ isAway: false }));
   const { status } = await buyerAt(late.url).hold(event_id, seat_ids, 'ann');
   await late.stop();
   expect(status).toBe(503);

@@ -391,6 +391,14 @@ export const MUTANTS: Mutant[] = [
     red: ['test/api/admission.test.ts', 'slow holds lower it, but never to nothing'],
   },
   {
+    rule: REDIS_LOST,
+    broken: 'without the filter as many are let in',
+    file: 'api/admission.ts',
+    replace: `this.#limit * SHARE_WITHOUT_FILTER`,
+    by: `this.#limit`,
+    red: ['test/api/admission.test.ts', 'while Redis is away half as many are let in'],
+  },
+  {
     rule: SECURITY,
     broken: "everybody sees everybody's reservations",
     file: 'api/auth.ts',

@@ -98,7 +98,7 @@ export async function startAuditor(stores: Stores): Promise<RunningWorkers> {
 export async function startApi(
   stores: Stores,
   holdSeconds: number,
-  admission = new Admission(),
+  admission?: Admission,
   settings: Partial<Settings> = {},
   logOfApi = log,
   { deploymentVersion, ...bundle } = onlyVersion(),
@@ -135,7 +135,7 @@ export async function startApi(
     seatMaps: createSeatMaps(redis, queries, seatStream),
     seatStream,
     workflows,
-    admission,
+    admission: admission ?? new Admission(seatLocks),
     answerOnce: createIdempotency(database),
     webhooks,
     payloadCodec,
@@ -162,11 +162,7 @@ interface SystemOptions {
 }
 
 /** Workers and API together. @param holdSeconds how long a hold lasts in it */
-export async function startSystem({
-  holdSeconds = 600,
-  admission = new Admission(),
-  settings = {},
-}: SystemOptions = {}) {
+export async function startSystem({ holdSeconds = 600, admission, settings = {} }: SystemOptions = {}) {
   const stores = await openStores();
   const workers = await startWorkers(stores, undefined, settings.SMTP_URL, settings.ENCRYPTION_KEY);
   const api = await startApi(stores, holdSeconds, admission, settings);
