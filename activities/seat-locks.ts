@@ -1,3 +1,4 @@
+import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
 import type { Redis, Result } from 'ioredis';
 import type { Logger } from 'pino';
@@ -11,19 +12,27 @@ export interface SeatsOfReservation {
   seat_ids: string[];
 }
 
-/** The seats that another reservation has locked, or that are sold. */
-const FIND_TAKEN = `
-local owner, taken = ARGV[1], {}
+/** In the place of a reservation, where a seat is sold. */
+const SOLD = 'sold';
+
+/** Of each seat the reservation that has locked it, SOLD, or nothing. */
+const FIND_HOLDERS = `
+local holders = {}
+for i = 2, #KEYS do
+  local sold = redis.call('SISMEMBER', KEYS[1], ARGV[i - 1]) == 1
+  holders[i - 1] = sold and '${SOLD}' or redis.call('GET', KEYS[i]) or ''
+end
+return holders`;
+
+/** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
+const LOCK = `
+local owner, ttl_ms, taken = ARGV[1], ARGV[2], {}
 for i = 2, #KEYS do
   local holder = redis.call('GET', KEYS[i])
   if (holder and holder ~= owner) or redis.call('SISMEMBER', KEYS[1], ARGV[i + 1]) == 1 then
     taken[#taken + 1] = ARGV[i + 1]
   end
-end`;
-
-/** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
-const LOCK = `${FIND_TAKEN}
-local ttl_ms = ARGV[2]
+end
 if #taken == 0 then
   for i = 2, #KEYS do
     if not redis.call('SET', KEYS[i], owner, 'NX', 'PX', ttl_ms) then redis.call('PEXPIRE', KEYS[i], ttl_ms) end
@@ -52,9 +61,12 @@ for i = 2, #KEYS do
   end
 end`;
 
+/** Bounds one command; a look-up has one request's seats more than this at most. */
+const LOOKED_UP_AT_ONCE = 500;
+
 /** Lua at a Redis that has or has not seen it: EVALSHA, and EVAL once after a restart. */
 function defineScripts(redis: Redis) {
-  redis.defineCommand('findTakenSeats', { lua: `${FIND_TAKEN} return taken` });
+  redis.defineCommand('findSeatHolders', { lua: FIND_HOLDERS });
   redis.defineCommand('lockSeats', { lua: LOCK });
   redis.defineCommand('unlockSeats', { lua: UNLOCK });
   redis.defineCommand('announceSeats', { lua: ANNOUNCE });
@@ -62,7 +74,7 @@ function defineScripts(redis: Redis) {
 
 declare module 'ioredis' {
   interface RedisCommander<Context> {
-    findTakenSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
+    findSeatHolders(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
     lockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<string[], Context>;
     unlockSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
     announceSeats(keyCount: number, ...keysAndArguments: (string | number)[]): Result<null, Context>;
@@ -89,6 +101,39 @@ export function createSeatLocks(redis: Redis, log: Logger) {
     }
   }
 
+  /** The seats of one event that are looked up together. */
+  interface LookUp {
+    seat_ids: Set<string>;
+    /** By seat, who has it, or nothing. */
+    holders: Promise<Map<string, string>>;
+  }
+
+  const lookUps = new Map<string, LookUp>();
+
+  /** All that is asked of an event in one turn of the event loop goes to Redis as one command. */
+  function joinLookUp(event_id: string): LookUp {
+    const underWay = lookUps.get(event_id);
+    if (underWay && underWay.seat_ids.size < LOOKED_UP_AT_ONCE) return underWay;
+    const seat_ids = new Set<string>();
+    const lookUp = {
+      seat_ids,
+      holders: endOfTurn().then(() => {
+        if (lookUps.get(event_id) === lookUp) lookUps.delete(event_id);
+        return findHolders(event_id, [...seat_ids]);
+      }),
+    };
+    lookUps.set(event_id, lookUp);
+    return lookUp;
+  }
+
+  async function findHolders(event_id: string, seat_ids: string[]): Promise<Map<string, string>> {
+    const locks = seat_ids.map((seatId) => seatLock(event_id, seatId));
+    const holders = await orWithout([], () =>
+      redis.findSeatHolders(locks.length + 1, bookedSeats(event_id), ...locks, ...seat_ids),
+    );
+    return new Map(seat_ids.map((seatId, i) => [seatId, holders[i] ?? '']));
+  }
+
   const locksOf = ({ event_id, seat_ids }: SeatsOfReservation) => seat_ids.map((seatId) => seatLock(event_id, seatId));
   const keys = (seats: SeatsOfReservation) => [bookedSeats(seats.event_id), ...locksOf(seats)];
 
@@ -99,11 +144,11 @@ export function createSeatLocks(redis: Redis, log: Logger) {
     },
 
     /** Which of the seats another reservation has. It may miss some, and misses all while Redis is away. */
-    findTaken(seats: SeatsOfReservation): Promise<string[]> {
-      const { reservation_id, seat_ids } = seats;
-      return orWithout([], () =>
-        redis.findTakenSeats(seat_ids.length + 1, ...keys(seats), reservation_id, '', ...seat_ids),
-      );
+    async findTaken({ event_id, reservation_id, seat_ids }: SeatsOfReservation): Promise<string[]> {
+      const lookUp = joinLookUp(event_id);
+      for (const seatId of seat_ids) lookUp.seat_ids.add(seatId);
+      const holders = await lookUp.holders;
+      return seat_ids.filter((seatId) => !['', reservation_id].includes(holders.get(seatId) ?? ''));
     },
 
     /** Locks all seats or none; answers the seats that another reservation has. */

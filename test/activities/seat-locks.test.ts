@@ -62,6 +62,23 @@ test('of reservations that lock the same seats at once, one does', async () => {
   expect(results.filter(({ conflicts }) => conflicts.length === 0)).toHaveLength(1);
 });
 
+test('looked up, a seat is taken that another has locked or bought, and no other', async () => {
+  await locks.lock(seatsOf('res_a', 'A1', 'A2'), TTL_MS);
+  await locks.unlock(seatsOf('res_a', 'A1'), true);
+  expect(await locks.findTaken(seatsOf('res_b', 'A1', 'A2', 'A3'))).toEqual(['A1', 'A2']);
+  expect(await locks.findTaken(seatsOf('res_a', 'A2', 'A3'))).toEqual([]);
+  expect(await locks.findTaken({ ...seatsOf('res_b', 'A1', 'A2', 'A3'), event_id: 'hamlet' })).toEqual([]);
+});
+
+test('what many look up at once is asked of Redis together, and told to each', async () => {
+  await locks.lock(seatsOf('res_a', 'A1', 'A9'), TTL_MS);
+  await stores.redis.config('RESETSTAT');
+  const lookUps = Array.from({ length: 600 }, (_, n) => locks.findTaken(seatsOf(`res_${n}`, 'A1', `B${n}`)));
+  expect(await Promise.all(lookUps)).toEqual(lookUps.map(() => ['A1']));
+  const calls = /cmdstat_eval(?:sha)?:calls=(\d+)/.exec(await stores.redis.info('commandstats'))?.[1];
+  expect(Number(calls)).toBeLessThanOrEqual(4); // 601 seats, at most 500 at once; and the script itself, once
+});
+
 test('while Redis is away a lock that is to go is not forgotten', async () => {
   const away = connectRedis('redis://127.0.0.1:1', log);
   await expect(createSeatLocks(away, log).unlock(seatsOf('res_a', 'A1'))).rejects.toThrow('writeable');
@@ -73,6 +90,7 @@ test('while Redis is away nobody is refused or kept waiting', async () => {
   const withoutRedis = createSeatLocks(away, log);
   expect(withoutRedis.isAway).toBe(false);
   for (let buyer = 0; buyer < 10; buyer++) {
+    expect(await withoutRedis.findTaken(seatsOf(`res_${buyer}`, 'A1'))).toEqual([]);
     expect(await withoutRedis.lock(seatsOf(`res_${buyer}`, 'A1'), TTL_MS)).toEqual({ conflicts: [] });
     await withoutRedis.announce(seatsOf(`res_${buyer}`, 'A1'), 'HELD');
   }
