@@ -62,6 +62,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   };
   const app: Api = fastify({
     loggerInstance: deps.log,
+    childLoggerFactory: (logger) => logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     return503OnClosing: false,

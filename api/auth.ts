@@ -158,9 +158,15 @@ function toCaller({ sub, roles }: JWTPayload): Caller {
 /** Lets each route be called by whom it says, and says so in its documentation. Comes before the routes. */
 export function guardRoutes(app: Api, authenticate: Authenticate | undefined): void {
   app.decorateRequest('caller');
-  if (authenticate) app.addHook('onRoute', documentGuard);
+  if (!authenticate) {
+    return void app.addHook('onRequest', (request, _reply, done) => {
+      request.caller = ANYBODY;
+      done();
+    });
+  }
+  app.addHook('onRoute', documentGuard);
   app.addHook('onRequest', async (request) => {
-    request.caller = authenticate ? await admit(request, authenticate) : ANYBODY;
+    request.caller = await admit(request, authenticate);
   });
 }
 

@@ -12,7 +12,7 @@ export function sendProblem(error: unknown, request: FastifyRequest, reply: Fast
   const problem = toProblem(error);
   // An overload is told by the metrics: a line for each of those who come again would add to it.
   if (problem.status >= 500 && problem.code !== 'OVERLOADED') {
-    request.log.error({ err: error, code: problem.code }, 'a request failed');
+    request.log.error({ err: error, code: problem.code, reqId: request.id }, 'a request failed');
   }
   return sendAnswer(reply, problemAnswer(problem, instanceOf(request)));
 }

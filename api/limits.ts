@@ -36,17 +36,23 @@ export async function createRateLimits(
     };
   }
 
+  /** A hook that makes those wait whose request is counted, and no others. */
+  const counted =
+    (isCounted: (request: FastifyRequest) => boolean, count: ReturnType<typeof createLimit>) =>
+    (request: FastifyRequest, reply: FastifyReply, done: (error?: Error) => void): void => {
+      if (isCounted(request)) count(request, reply).then(() => done(), done);
+      else done();
+    };
+
   const address = createLimit('address', RATE_LIMIT_ADDRESS);
   const user = createLimit('user', RATE_LIMIT_USER, ({ caller }) => caller.user_id ?? '');
   return {
-    ofAddress: async (request: FastifyRequest, reply: FastifyReply) => {
-      const isCounted = isWrite(request) || request.routeOptions.config.access !== 'public';
-      if (isCounted && !isThisMachine(request)) await address(request, reply);
-    },
+    ofAddress: counted(
+      (request) => (isWrite(request) || request.routeOptions.config.access !== 'public') && !isThisMachine(request),
+      address,
+    ),
     /** For callers who are known: what anybody may claim is nothing to count by. */
-    ofUser: async (request: FastifyRequest, reply: FastifyReply) => {
-      if (isWrite(request) && request.caller.user_id) await user(request, reply);
-    },
+    ofUser: counted((request) => isWrite(request) && Boolean(request.caller.user_id), user),
   };
 }
 

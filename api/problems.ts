@@ -59,7 +59,10 @@ export class Problem extends Error {
     readonly members: Readonly<Record<string, unknown>> = {},
     readonly headers: Readonly<Record<string, string>> = {},
   ) {
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = 0; // its code says enough, and the stack would be a twentieth of what a refusal costs
     super(detail);
+    Error.stackTraceLimit = stackTraceLimit;
     [this.status, this.title] = PROBLEMS[code];
   }
 
