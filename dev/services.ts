@@ -136,6 +136,8 @@ async function startTemporal(options: ServicesOptions, port: number, uiPort: num
     ['--port', String(port)],
     ['--ui-port', String(uiPort)],
     ['--db-filename', dataDir.file('temporal.db')],
+    // A log ahead of the file: as durable as SQLite's default, for a quarter of the waits for the disk.
+    ...['journal_mode=wal', 'synchronous=full'].map((pragma) => ['--sqlite-pragma', pragma]),
     ...(codecUrl === undefined ? [] : [['--ui-codec-endpoint', codecUrl]]),
     ...namespaces.map((namespace) => ['--namespace', namespace]),
     ...SEARCH_ATTRIBUTES.map((attribute) => ['--search-attribute', `${attribute}=Keyword`]),
