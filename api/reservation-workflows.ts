@@ -10,7 +10,7 @@ import {
   type Client,
   type WorkflowUpdateHandle,
 } from '@temporalio/client';
-import { ApplicationFailure } from '@temporalio/common';
+import { ApplicationFailure, defineSearchAttributeKey } from '@temporalio/common';
 import type { Ending } from '../domain/model.ts';
 import {
   ANSWER_WITHIN_MS,
@@ -82,11 +82,16 @@ function meaning(error: unknown): unknown {
   return error;
 }
 
+const buildIds = defineSearchAttributeKey('BuildIds', 'KEYWORD_LIST');
+
 /**
  * Reservations as workflows: starts them and speaks to them, each call within 2 s.
  * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
+ * @param buildId of this process' worker, where it has no deployment version. The server notes by which build a
+ *   workflow runs, in an entry of its own after the first task; where it has been told at the start, it does not.
  */
-export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes) {
+export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes, buildId?: string) {
+  const build = buildId === undefined ? [] : [{ key: buildIds, value: ['unversioned', `unversioned:${buildId}`] }];
   /** The connection gives this long to each try of a call, and tries again; so the whole has a clock of its own. */
   const within = <T>(deadlineMs: number, call: () => Promise<T>): Promise<T> =>
     answerWithin(deadlineMs, client.connection.withDeadline(Date.now() + deadlineMs, call)).catch((error: unknown) => {
@@ -116,6 +121,7 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
           { key: searchAttributes.EventId, value: event_id },
           { key: searchAttributes.UserId, value: user_id },
           { key: searchAttributes.ReservationStatus, value: 'HELD' },
+          ...build,
         ],
         staticSummary: `${seat_ids.length} seat(s) of ${event_id}`,
       }),

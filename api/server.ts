@@ -8,7 +8,7 @@ import { requireKeyOrLoopback } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
-import { createReservationWorker } from '../worker/create-worker.ts';
+import { createReservationWorker, unversionedBuildOf } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
 import { builtWorkflows } from '../worker/workflow-bundle.ts';
 import { Admission } from './admission.ts';
@@ -46,7 +46,8 @@ await runProcess('api', async (config, log) => {
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
-  const workflows = createReservationWorkflows(new Client({ connection, namespace, dataConverter }), outcomes);
+  const client = new Client({ connection, namespace, dataConverter });
+  const workflows = createReservationWorkflows(client, outcomes, unversionedBuildOf(worker));
   const catalog = createCatalog(queries);
   await Promise.all([workflows.warmUp(), catalog.warmUp()]).catch((error: unknown) =>
     log.warn({ err: error }, 'the first buyers may wait a little'),

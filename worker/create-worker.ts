@@ -100,6 +100,10 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
   });
 }
 
+/** By what the server knows a worker that has no deployment version. */
+export const unversionedBuildOf = ({ options }: Worker) =>
+  options.workerDeploymentOptions === undefined ? options.buildId : undefined;
+
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
 export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {
   const common = commonOptions(options);

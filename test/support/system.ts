@@ -19,7 +19,12 @@ import { createWebhooks } from '../../api/webhooks.ts';
 import { readSettings, type Settings } from '../../runtime/config.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
-import { createAuditWorker, createReservationWorker, createWorkers } from '../../worker/create-worker.ts';
+import {
+  createAuditWorker,
+  createReservationWorker,
+  createWorkers,
+  unversionedBuildOf,
+} from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
 Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
@@ -121,7 +126,7 @@ export async function startApi(
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(redisUrl, redis, log);
-  const workflows = createReservationWorkflows(client, outcomes);
+  const workflows = createReservationWorkflows(client, outcomes, unversionedBuildOf(worker));
   await workflows.warmUp();
   const webhooks = createWebhooks(database, queries, workflows, log);
   const app = await buildApp({
