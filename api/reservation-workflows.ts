@@ -10,7 +10,7 @@ import {
   type Client,
   type WorkflowUpdateHandle,
 } from '@temporalio/client';
-import { ApplicationFailure, defineSearchAttributeKey } from '@temporalio/common';
+import { ApplicationFailure, type SearchAttributePair } from '@temporalio/common';
 import type { Ending } from '../domain/model.ts';
 import {
   ANSWER_WITHIN_MS,
@@ -24,7 +24,6 @@ import {
   type ReservationInput,
   type Reserved,
 } from '../workflows/messages.ts';
-
 import type { HoldOutcomes } from './hold-outcomes.ts';
 
 /** Every call to Temporal ends after this: without a deadline a client hangs while the server is away. */
@@ -82,16 +81,12 @@ function meaning(error: unknown): unknown {
   return error;
 }
 
-const buildIds = defineSearchAttributeKey('BuildIds', 'KEYWORD_LIST');
-
 /**
  * Reservations as workflows: starts them and speaks to them, each call within 2 s.
  * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
- * @param buildId of this process' worker, where it has no deployment version. The server notes by which build a
- *   workflow runs, in an entry of its own after the first task; where it has been told at the start, it does not.
+ * @param build what the server would note of this process' worker by itself, later and at a cost
  */
-export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes, buildId?: string) {
-  const build = buildId === undefined ? [] : [{ key: buildIds, value: ['unversioned', `unversioned:${buildId}`] }];
+export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes, build: SearchAttributePair[] = []) {
   /** The connection gives this long to each try of a call, and tries again; so the whole has a clock of its own. */
   const within = <T>(deadlineMs: number, call: () => Promise<T>): Promise<T> =>
     answerWithin(deadlineMs, client.connection.withDeadline(Date.now() + deadlineMs, call)).catch((error: unknown) => {

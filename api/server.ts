@@ -8,7 +8,7 @@ import { requireKeyOrLoopback } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
-import { createReservationWorker, unversionedBuildOf } from '../worker/create-worker.ts';
+import { createReservationWorker, buildAttributes } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
 import { builtWorkflows } from '../worker/workflow-bundle.ts';
 import { Admission } from './admission.ts';
@@ -47,7 +47,7 @@ await runProcess('api', async (config, log) => {
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
   const client = new Client({ connection, namespace, dataConverter });
-  const workflows = createReservationWorkflows(client, outcomes, unversionedBuildOf(worker));
+  const workflows = createReservationWorkflows(client, outcomes, buildAttributes(worker));
   const catalog = createCatalog(queries);
   await Promise.all([workflows.warmUp(), catalog.warmUp()]).catch((error: unknown) =>
     log.warn({ err: error }, 'the first buyers may wait a little'),

@@ -16,6 +16,7 @@ import type { Config } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { runProcess } from '../runtime/process.ts';
+import { buildAttributes } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
 
 interface Attempt {
@@ -61,8 +62,15 @@ async function addBareWorkflows(app: FastifyInstance, config: Config): Promise<v
     },
   });
   void worker.run();
+  const typedSearchAttributes = buildAttributes(worker);
   const start = (taskQueue: string, workflowId: string) =>
-    client.workflow.start('floor', { taskQueue, workflowId, args: [HOLD_MS], requestEagerStart: true });
+    client.workflow.start('floor', {
+      taskQueue,
+      workflowId,
+      args: [HOLD_MS],
+      requestEagerStart: true,
+      typedSearchAttributes,
+    });
   app.post('/f2', async (_request, reply) => {
     const workflowId = `floor-${randomUUID()}`;
     const done = new Promise<void>((resolve) => ran.set(workflowId, resolve));

@@ -4,7 +4,7 @@ import {
   type NativeConnection,
   type WorkerOptions,
 } from '@temporalio/worker';
-import type { DataConverter } from '@temporalio/common';
+import { defineSearchAttributeKey, type DataConverter } from '@temporalio/common';
 import type { Audits } from '../activities/audits.ts';
 import type { Activities } from '../activities/index.ts';
 import { TaskQueues } from '../workflows/messages.ts';
@@ -100,9 +100,16 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
   });
 }
 
-/** By what the server knows a worker that has no deployment version. */
-export const unversionedBuildOf = ({ options }: Worker) =>
-  options.workerDeploymentOptions === undefined ? options.buildId : undefined;
+const buildIds = defineSearchAttributeKey('BuildIds', 'KEYWORD_LIST');
+
+/**
+ * What the server notes of a workflow that a worker without a deployment version runs: the build. It does so after the
+ * first task, with an entry in its index that costs it as much as the task; not where it was told at the start.
+ */
+export const buildAttributes = ({ options }: Worker) =>
+  options.workerDeploymentOptions === undefined
+    ? [{ key: buildIds, value: ['unversioned', `unversioned:${options.buildId}`] }]
+    : [];
 
 /** The three workers of a worker process, one for each task queue; the same for production and tests. */
 export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {

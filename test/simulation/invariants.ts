@@ -159,7 +159,8 @@ function wrongHold(
   ends: End[],
   answers: Answer<Reserved>[],
 ): string[] {
-  const wrong = isSame(answersOf(answers)) ? [] : ['its hold was answered in two ways'];
+  const told = answersOf(answers);
+  const wrong = isSame(told) ? [] : [`its hold was answered in two ways: ${JSON.stringify(told)}`];
   if (answers.includes('LOST')) wrong.push('its hold was never answered');
   const [reserved] = answersOf(answers);
   // FAILED and RELEASED: the task that held and released the seats was done anew

@@ -23,7 +23,7 @@ import {
   createAuditWorker,
   createReservationWorker,
   createWorkers,
-  unversionedBuildOf,
+  buildAttributes,
 } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
@@ -126,7 +126,7 @@ export async function startApi(
   const running = worker.run();
   const queries = createQueries(database);
   const seatStream = createSeatStream(redisUrl, redis, log);
-  const workflows = createReservationWorkflows(client, outcomes, unversionedBuildOf(worker));
+  const workflows = createReservationWorkflows(client, outcomes, buildAttributes(worker));
   await workflows.warmUp();
   const webhooks = createWebhooks(database, queries, workflows, log);
   const app = await buildApp({
