@@ -1,6 +1,7 @@
 /** PostgreSQL decides who has a seat: here without Redis, which only makes a refusal fast. */
 import type { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { createBookings } from '../../activities/bookings.ts';
 import { createSeatHolds } from '../../activities/seat-holds.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
@@ -139,7 +140,8 @@ test('when one hold of an event expires, all that are due are freed, but none th
       holds.holdSeats(request(name, event_id, seat_ids.slice(i, i + 1), name === 'res_fresh' ? 600 : 0)),
     ),
   );
-  await stores.database.query(`UPDATE reservations SET release_at = NULL WHERE reservation_id = 'res_paying'`);
+  const { openBooking } = createBookings(stores.database);
+  expect(await openBooking({ booking_id: 'bkg_paying', reservation_id: 'res_paying' })).toBe(true);
   const fence = due && 'hold' in due ? due.hold.fence : undefined;
   const mine = request('res_due', event_id, seat_ids.slice(0, 1));
   expect(await holds.releaseSeats({ ...mine, fence, ending: 'EXPIRED' })).toBe('EXPIRED');
