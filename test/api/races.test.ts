@@ -1,6 +1,7 @@
 /** Many at once, over HTTP: who wins, who is told what, and that it is so. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
@@ -9,7 +10,7 @@ import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
-import { startApi, startSystem } from '../support/system.ts';
+import { startApi, startSystem, workflowBundle } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 /** Lets all in at once: the point of a race. */
@@ -315,4 +316,12 @@ test('100 holds of a second end not before it is over, and within a second after
   const lateness = ends.map(({ late_seconds }) => late_seconds);
   expect(Math.min(...lateness)).toBeGreaterThanOrEqual(0);
   expect(Math.max(...lateness)).toBeLessThan(1);
+}, 60_000);
+
+test('every reservation of these races replays from its history, as after a crash of its worker', async () => {
+  const reservations = system.client.workflow.list({ query: `WorkflowType = 'reservation'` });
+  const replayed = Worker.runReplayHistories({ workflowBundle: workflowBundle() }, reservations.intoHistories());
+  const failed: string[] = [];
+  for await (const { workflowId, error } of replayed) if (error) failed.push(`${workflowId}: ${error.message}`);
+  expect(failed).toEqual([]);
 }, 60_000);
