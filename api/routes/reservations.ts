@@ -34,6 +34,7 @@ interface HoldRequest {
   isRepeat: boolean;
   /** How long the client has waited so far. */
   waitedMs: () => number;
+  hasLeft: () => boolean;
 }
 
 const ReservationParams = Type.Object({ reservation_id: Id });
@@ -101,7 +102,8 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
-  async function reserve({ body, key, isRepeat, waitedMs }: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
+  async function reserve(request: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
+    const { body, key, isRepeat, waitedMs, hasLeft } = request;
     const { event_id, seat_ids, user_id } = body;
     const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
     for (let attempt = 1; attempt <= MAX_TRIES; attempt++) {
@@ -117,6 +119,8 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         const answerWithinMs = () => Math.ceil(ANSWER_WITHIN_MS - waitedMs());
         const reserving = admission.run(async (waited) => {
           if (waited) await refuseTaken();
+          // By now its retry may have been told no, perhaps by another process.
+          if (waited && (hasLeft() || answerWithinMs() <= 0)) throw unavailable('The client has left.');
           return workflows.reserve(id, { ...input, answer_within_ms: answerWithinMs() });
         });
         const reserved = await answerWithin(answerWithinMs(), reserving);
@@ -176,12 +180,19 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
         response: { 201: withHeaders(Reservation, LOCATION), ...refusals(400, 404, 409, 413, 415, 422, 503) },
       },
     },
-    async ({ body, headers, caller }, reply) => {
+    async ({ body, headers, caller, raw }, reply) => {
       if (!isUser(caller, body.user_id)) throw new Problem('USER_MISMATCH', 'user_id must be the sub of the token.');
       const key = headers['idempotency-key'];
       const answer = await answerOnce(
         { scope: scopeOf(caller, 'POST /reservations'), key, body },
-        (isRepeat) => createReservation({ body, key, isRepeat, waitedMs: () => reply.elapsedTime }),
+        (isRepeat) =>
+          createReservation({
+            body,
+            key,
+            isRepeat,
+            waitedMs: () => reply.elapsedTime,
+            hasLeft: () => raw.socket.destroyed,
+          }),
         (problem) => problemAnswer(problem, '/api/v1/reservations'),
       );
       return sendAnswer(reply, answer);

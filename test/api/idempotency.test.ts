@@ -1,6 +1,8 @@
 /** What a client may rely on that repeats a request because it did not hear the answer. */
 import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { Admission } from '../../api/admission.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
@@ -30,6 +32,22 @@ async function startAnew() {
   await api?.stop();
   api = await startApi(stores, 600);
   buyer = buyerAt(api.url);
+}
+
+/** Holds wait for their turn until it is opened. */
+class Gate extends Admission {
+  waiting = 0;
+  readonly #opened = new AbortController();
+
+  open(): void {
+    this.#opened.abort();
+  }
+
+  override async run<T>(attempt: (waited: boolean) => Promise<T>): Promise<T> {
+    this.waiting++;
+    await once(this.#opened.signal, 'abort');
+    return attempt(true);
+  }
 }
 
 const takeSeats = (count: number) => house.seat_ids.splice(0, count);
@@ -228,6 +246,30 @@ test('a key whose first request was never answered, and whose reservation has en
   expect(again.status).toBe(201);
   expect(again.body.reservation_id).not.toBe(first.body.reservation_id);
   expect((await buyer.reservation(first.body.reservation_id)).body.status).toBe('RELEASED');
+});
+
+test('a hold whose client leaves before its turn is not made after its retry was refused', async () => {
+  const gate = new Gate({ isAway: false });
+  const slow = await startApi(stores, 600, gate);
+  const seats = takeSeats(1);
+  const key = newKey();
+  const leaving = new AbortController();
+  const body = { event_id: house.event_id, seat_ids: seats, user_id: 'ann' };
+  const first = fetch(`${slow.url}/api/v1/reservations`, {
+    method: 'POST',
+    headers: { ...key, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+    signal: leaving.signal,
+  });
+  await until('the first try waits for its turn', async () => gate.waiting > 0);
+  leaving.abort();
+  await expect(first).rejects.toThrow();
+  const { body: bobs } = await hold(seats, newKey(), 'bob');
+  expectProblem(await hold(seats, key), 409, 'SEATS_UNAVAILABLE');
+  await buyer.release(bobs.reservation_id);
+  gate.open();
+  await slow.stop(); // no sooner than the first try is over
+  expect((await hold(seats, newKey(), 'cat')).status).toBe(201);
 });
 
 test('a key of 255 visible characters is taken', async () => {
