@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowNotFoundError } from '@temporalio/client';
 import { PROCESSES, type BoxOffice, type ProcessName } from './box-office.ts';
+import { runningReservations } from '../history/history.ts';
 import type { Random } from '../history/random.ts';
 import type { Sale } from './sale.ts';
 
@@ -109,7 +110,7 @@ async function tellWhileAway({ office, random }: Scene): Promise<void> {
 async function endWorkflows({ office, sale, random }: Scene, end: (id: string) => Promise<unknown>): Promise<void> {
   const until = Date.now() + random.int(500, 1_500);
   while (Date.now() < until) {
-    for await (const { workflowId } of office.temporal.workflow.list({ query: sale.running })) {
+    for await (const { workflowId } of office.temporal.workflow.list({ query: runningReservations(sale.event_id) })) {
       if (random.chance(0.3)) await ignoreEnded(end(workflowId));
     }
     await delay(100);

@@ -59,8 +59,6 @@ interface SaleOptions {
 /** Opens an event of its own, to which buyers come until it is closed. */
 export async function openSale(office: BoxOffice, random: Random, { tokens, paidAtGateway, locksRunOut }: SaleOptions) {
   const { event_id, seat_ids } = await addEvent(office.database, SEATS);
-  /** The reservations that are under way, as an operator finds them in the Temporal UI. */
-  const running = `WorkflowType = 'reservation' AND EventId = '${event_id}' AND ExecutionStatus = 'Running'`;
   const recorder = new Recorder(office.url);
   const gateway = openGateway(office);
   const sold = new Set<string>();
@@ -150,9 +148,8 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, paid
 
   /** No hold open, no payment or workflow under way, no lock left, no money but this; or what is there all the same. */
   async function leftovers(untold: string[]): Promise<string | undefined> {
-    if (await isUnderWay(office.database, event_id)) return 'holds or payments are under way';
-    const { count } = await office.temporal.workflow.count(running);
-    if (count > 0) return `${count} workflows are running`;
+    if (await isUnderWay(office.database, office.temporal, event_id))
+      return 'holds, payments or workflows are under way';
     const faults = await findFaults(office);
     const locks = faults.stale_locks.filter((lock) => lock.startsWith(`seat_lock:{${event_id}}`));
     const stale_locks = locksRunOut ? await locksThatStay(locks) : locks;
@@ -204,7 +201,6 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, paid
 
   return {
     event_id,
-    running,
     recorder,
     grants: () => grantedAt.length,
 

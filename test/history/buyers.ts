@@ -1,5 +1,6 @@
 /** The buyers of one history: what they mean to do comes from a seed; what becomes of it, from the product. */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Client } from '@temporalio/client';
 import type { Pool } from 'pg';
 import { until } from '../support/until.ts';
 import { Recorder, isUnderWay, readFinalState, type History, type Patience } from './history.ts';
@@ -25,28 +26,39 @@ interface Decision extends Patience {
 
 /** How often each is done, of a hundred: refusals and reads are cheap, and what a buyer of a hot event sees. */
 const SHARES: [Decision['what'], number][] = [
-  ['hold', 45],
-  ['repeat', 4],
+  ['hold', 40],
+  ['repeat', 3],
   ['pay', 2],
-  ['release', 2],
-  ['read', 12],
-  ['map', 35],
+  ['release', 1],
+  ['read', 6],
+  ['map', 48],
 ];
 
 const WHATS = SHARES.flatMap(([what, share]) => Array.from({ length: share }, () => what));
 
 const TOKENS = ['tok_visa', 'tok_declined', 'tok_declined', 'tok_declined', 'tok_declined', 'tok_lost_reply'];
 
+/** All buyers want these few, and then the next: so most are refused, and one who pays does not end the sale. */
+const HOT_SEATS = 4;
+const HOT_SETS = 3;
+/** A grant costs as much as a hundred refusals: after so many everybody wants a seat as well that was sold before. */
+const MOST_GRANTS = 8;
+export const SEATS = HOT_SEATS * HOT_SETS + 1;
+
+function hotSeats(decision: number): number[] {
+  const first = HOT_SEATS * Math.floor((decision / DECISIONS_OF_EACH) * HOT_SETS);
+  return Array.from({ length: HOT_SEATS }, (_, n) => first + n);
+}
+
 /** Everything that one client decides, whatever it is answered: each decision takes the same numbers of the seed. */
-function decisionsOf(random: Random, seats: number): Decision[] {
-  const all = Array.from({ length: seats }, (_, n) => n);
-  return Array.from({ length: DECISIONS_OF_EACH }, () => ({
+function decisionsOf(random: Random): Decision[] {
+  return Array.from({ length: DECISIONS_OF_EACH }, (_, n) => ({
     what: random.pick(WHATS),
-    seats: random.sample(all, random.pick([1, 1, 1, 2, 2, 3, 4])),
+    seats: random.sample(hotSeats(n), random.pick([1, 2, 2, 3, 4])),
     payment_token: random.pick(TOKENS),
-    isKeyed: random.chance(0.3),
+    isKeyed: random.chance(0.12),
     back: random.pick([0, 0, 0, 1, 2]),
-    pause_ms: random.chance(0.06) ? random.int(0, 700) : 0,
+    pause_ms: random.chance(0.02) ? random.int(0, 1_000) : 0,
     ...(random.chance(0.04) ? { give_up_after_ms: random.int(1, 20) } : {}),
   }));
 }
@@ -54,15 +66,25 @@ function decisionsOf(random: Random, seats: number): Decision[] {
 interface Stage {
   url: string;
   database: Pool;
+  temporal: Client;
   event_id: string;
   seat_ids: string[];
 }
 
 /** 8 clients, 2,000 calls; returns once all that they began has ended. */
-export async function recordHistory({ url, database, event_id, seat_ids }: Stage, seed: number): Promise<History> {
+export async function recordHistory(
+  { url, database, temporal, event_id, seat_ids }: Stage,
+  seed: number,
+): Promise<History> {
   const recorder = new Recorder(url);
   const random = new Random(seed);
-  const plans = Array.from({ length: CLIENTS }, () => decisionsOf(random, seat_ids.length));
+  const plans = Array.from({ length: CLIENTS }, () => decisionsOf(random));
+
+  let grants = 0;
+  const soldSeats = seat_ids.slice(-1);
+  const opening = recorder.client(0, event_id);
+  const { outcome } = await opening.hold(`buyer-${seed}`, soldSeats);
+  if (outcome.type === 'ok') await opening.pay(outcome.body.reservation_id, 'tok_visa');
 
   async function buy(plan: Decision[], process: number): Promise<void> {
     const client = recorder.client(process, event_id);
@@ -75,12 +97,14 @@ export async function recordHistory({ url, database, event_id, seat_ids }: Stage
       if (what === 'hold' || what === 'repeat') {
         const request = earlier ?? {
           user_id: `buyer-${seed}-${process}-${n}`,
-          seat_ids: seats.flatMap((seat) => seat_ids[seat] ?? []),
+          seat_ids: [...seats.flatMap((seat) => seat_ids[seat] ?? []), ...(grants < MOST_GRANTS ? [] : soldSeats)],
         };
         const hasKey = isKeyed || earlier !== undefined;
         if (hasKey) asked.push(request);
         const { outcome } = await client.hold(request.user_id, request.seat_ids, { ...patience, isKeyed: hasKey });
-        if (outcome.type === 'ok') mine.push(outcome.body.reservation_id);
+        if (outcome.type !== 'ok') continue;
+        grants++;
+        mine.push(outcome.body.reservation_id);
       } else if (what === 'map' || id === undefined) await client.readMap();
       else if (what === 'pay') await client.pay(id, payment_token, patience);
       else if (what === 'release') await client.release(id, patience);
@@ -89,7 +113,11 @@ export async function recordHistory({ url, database, event_id, seat_ids }: Stage
   }
 
   await Promise.all(plans.map((plan, n) => buy(plan, n + 1)));
-  await until('all that was begun has ended', async () => !(await isUnderWay(database, event_id)), SETTLED_WITHIN_MS);
+  await until(
+    'all that was begun has ended',
+    async () => !(await isUnderWay(database, temporal, event_id)),
+    SETTLED_WITHIN_MS,
+  );
   const final = await readFinalState(database, event_id);
   const auditor = recorder.client(0, event_id);
   for (const { reservation_id } of final.reservations) await auditor.read(reservation_id);

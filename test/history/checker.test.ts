@@ -71,6 +71,7 @@ describe('a reservation whose payment was under way at its deadline, and that wa
     }
     const final: History['final'] = {
       reservations,
+      refused: [],
       bookings: [{ booking_id: 'booking-1', reservation_id, status: 'CONFIRMED' }],
       charges: [{ reservation_id, amount: 7, status: 'CAPTURED' }],
       seats: [{ seat_id: SEAT, status: 'BOOKED', reservation_id }],
@@ -92,5 +93,50 @@ describe('a reservation whose payment was under way at its deadline, and that wa
   test('has ended where its only payment was refused before', () => {
     const outcome = { type: 'fail' as const, code: 'PAYMENT_DECLINED', conflicts: [], booking_id: undefined };
     expect(rulesBroken({ answered: 510, outcome })).toContain('ended as told');
+  });
+});
+
+describe('a hold of which its client was not told', () => {
+  const unanswered: Call = {
+    name: 'hold',
+    process: 1,
+    invoked: 0,
+    answered: Number.POSITIVE_INFINITY,
+    user_id: 'ann',
+    seat_ids: ['seat-1'],
+    outcome: { type: 'unknown', why: 'given up' },
+  };
+  const refusal = (user_id: string, at: number): Call => ({
+    ...unanswered,
+    process: 2,
+    invoked: at,
+    answered: at + 10,
+    user_id,
+    outcome: { type: 'fail', code: 'SEATS_UNAVAILABLE', conflicts: ['seat-1'], booking_id: undefined },
+  });
+  const rulesBroken = (refused: Call, final: Partial<History['final']>) => {
+    const nothing = { reservations: [], refused: [], bookings: [], charges: [], seats: [] };
+    return checkHistory({ calls: [unanswered, refused], final: { ...nothing, ...final } }).map(({ rule }) => rule);
+  };
+
+  test('refuses others while it may have had its locks, if it was begun', () => {
+    const refused = [{ user_id: 'ann', seat_ids: ['seat-1'], refused_at: 2_000 }];
+    expect(rulesBroken(refusal('bob', 2_500), { refused })).toEqual([]);
+    expect(rulesBroken(refusal('bob', 9_000), { refused })).toEqual(['refused for a reason']);
+    expect(rulesBroken(refusal('bob', 2_500), {})).toEqual(['refused for a reason']);
+  });
+
+  test('may have come and gone before its repeat is refused', () => {
+    const reservation: FinalReservation = {
+      reservation_id: 'res-1',
+      user_id: 'ann',
+      seat_ids: ['seat-1'],
+      price: 7,
+      status: 'EXPIRED',
+      created_at: 2_000,
+      expires_at: 3_000,
+    };
+    expect(rulesBroken(refusal('ann', 4_000), { reservations: [reservation] })).not.toContain('refused is not held');
+    expect(rulesBroken(refusal('ann', 2_500), { reservations: [reservation] })).toContain('refused is not held');
   });
 });

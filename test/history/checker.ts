@@ -11,8 +11,8 @@
  *   finds an instant at which no core has any of its seats. Then every reservation shrunk to its core, or to that
  *   instant, is an order of all that is true of all seats together: a hold of several seats is one step.
  * - A refusal names seats that another owns at an instant within the call: each is in some extent. That is lenient, as
- *   are the allowances for locks that outlive their reservation, or never had one (see `unknown_lock_ms`): a refusal
- *   for nothing may go unnoticed, and an alarm is not false.
+ *   are the allowances for locks that outlive their reservation, or were of a hold that PostgreSQL refused in the end: a
+ *   refusal for nothing may go unnoticed, and an alarm is not false.
  *
  * A reservation whose payment was under way at its deadline, or was made on the gateway's own page, may expire and be
  * rescued by it: such a one is two tenancies, and what becomes of its seats in between is not known.
@@ -64,11 +64,6 @@ export interface Allowances {
   release_lag_ms: number;
   /** The same from an ending that was seen: PostgreSQL shows it before the lock in Redis goes. */
   refusal_lag_ms: number;
-  /**
-   * A hold whose outcome is unknown may have locked its seats in Redis until so long after its call, and never held
-   * them: 2 s for its turn, 2 s to be started, and the rest for PostgreSQL to refuse it.
-   */
-  unknown_lock_ms: number;
   /** A seat map may be this old. */
   map_lag_ms: number;
 }
@@ -78,7 +73,6 @@ const ALLOWANCES: Allowances = {
   expiry_late_ms: 5_000,
   release_lag_ms: 0,
   refusal_lag_ms: 2_000,
-  unknown_lock_ms: 5_000,
   map_lag_ms: 5_500,
 };
 
@@ -120,7 +114,7 @@ export function checkHistory({ calls, final }: History, allowances: Partial<Allo
 
   checkOwners(tenancies, bySeat, report);
   checkHolds(of, tenancies, report);
-  checkRefusals([...of.holds.values()], bySeat, allowed, report);
+  checkRefusals(of, final, bySeat, allowed, report);
   for (const tenancy of tenancies) {
     checkTimes(tenancy, allowed, report);
     checkEnding(tenancy, report);
@@ -343,15 +337,34 @@ function checkHolds({ holds }: Grouped, tenancies: Tenancy[], report: Report): v
       }
     }
     if (verdicts.size > 1) report('repeat answered alike', `${user} was answered ${[...verdicts].join(' and ')}`);
-    const isRefused = those.some(({ outcome }) => outcome.type === 'fail') && !those.some(isOk);
-    if (isRefused) for (const it of granted) report('refused is not held', `${it.reservation_id} of ${user}`);
+    if (those.some(isOk)) continue;
+    const refusedBy = first(those.filter(({ outcome }) => outcome.type === 'fail').map(answered));
+    const wasTriedBefore = those.some((call) => call.outcome.type === 'unknown' && call.invoked < refusedBy);
+    for (const { reservation_id, endedFrom } of granted) {
+      // What nobody was told of may have come and gone before its repeat was refused.
+      const isHeldAllTheSame = refusedBy < NEVER && !(wasTriedBefore && endedFrom < refusedBy);
+      if (isHeldAllTheSame) report('refused is not held', `${reservation_id} of ${user}`);
+    }
   }
 }
 
-/** A refusal names seats of those asked for, each owned by another at some instant of the call. */
-function checkRefusals(holds: Hold[][], bySeat: BySeat, { unknown_lock_ms }: Allowances, report: Report): void {
-  const unknown = holds.flat().filter(({ outcome }) => outcome.type === 'unknown');
-  for (const those of holds) {
+/**
+ * A refusal names seats of those asked for, each owned by another at some instant of the call, or locked by a hold that
+ * was refused in the end: from its call on, until shortly after PostgreSQL noted that.
+ */
+function checkRefusals(
+  { holds }: Grouped,
+  { refused }: FinalState,
+  bySeat: BySeat,
+  { refusal_lag_ms }: Allowances,
+  report: Report,
+): void {
+  const locks = refused.map(({ refused_at, ...hold }) => ({
+    ...hold,
+    from: first((holds.get(hold.user_id) ?? []).map(invoked)),
+    until: refused_at + refusal_lag_ms,
+  }));
+  for (const those of holds.values()) {
     // A repeat is answered what the first call was, so any instant since then will do.
     const from = first(those.map(invoked));
     for (const { outcome, user_id, seat_ids, answered: by } of those) {
@@ -365,12 +378,8 @@ function checkRefusals(holds: Hold[][], bySeat: BySeat, { unknown_lock_ms }: All
       for (const seat of outcome.conflicts) {
         const owners = bySeat.get(seat) ?? [];
         const isOwned = owners.some((it) => it.user_id !== user_id && it.acquiredFrom <= by && it.refusesUntil >= from);
-        const mayBeLocked = unknown.some(
-          (it) =>
-            it.user_id !== user_id &&
-            it.seat_ids.includes(seat) &&
-            it.invoked <= by &&
-            it.invoked + unknown_lock_ms >= from,
+        const mayBeLocked = locks.some(
+          (it) => it.user_id !== user_id && it.seat_ids.includes(seat) && it.from <= by && it.until >= from,
         );
         if (!isOwned && !mayBeLocked)
           report('refused for a reason', `${user_id} in [${from}, ${by}]: nobody had ${seat}`);

@@ -9,10 +9,11 @@
  *     const final = await readFinalState(database, event_id); // once nothing is under way any more
  *     const violations = checkHistory({ calls: recorder.calls, final });
  */
-import { Agent, request } from 'node:http';
+import type { Client } from '@temporalio/client';
 import type { Pool } from 'pg';
 import type { Booking, Charge, Reservation, Seat, SeatStatus } from '../../domain/model.ts';
 import type { ProblemBody } from '../support/buyer.ts';
+import { Connection, type Reply, type Request } from './connection.ts';
 
 /** Unknown: no answer (timeout, connection lost, given up) or a 5xx; the call may take effect at any later time. */
 export type Outcome<Body> =
@@ -73,6 +74,8 @@ export interface FinalReservation {
 
 export interface FinalState {
   reservations: FinalReservation[];
+  /** Holds that were begun and not granted: they may have had locks, until about `refused_at` of PostgreSQL's clock. */
+  refused: { user_id: string; seat_ids: string[]; refused_at: number }[];
   bookings: Pick<Booking, 'booking_id' | 'reservation_id' | 'status'>[];
   charges: Pick<Charge, 'reservation_id' | 'amount' | 'status'>[];
   seats: { seat_id: string; status: SeatStatus; reservation_id: string | null }[];
@@ -85,13 +88,6 @@ export interface History {
 
 /** Milliseconds since the epoch as they were at the start of this process, and monotonic from then on. */
 const now = () => performance.timeOrigin + performance.now();
-
-interface Request {
-  method: string;
-  path: string;
-  body?: Record<string, unknown>;
-  headers?: Record<string, string>;
-}
 
 export interface Patience {
   /** Given up after this: the request's connection is closed and the outcome is unknown. */
@@ -108,21 +104,25 @@ const LONGEST_CALL_MS = 40_000;
 /** Records the calls of all clients of one history. */
 export class Recorder {
   readonly calls: Call[] = [];
-  readonly #agent = new Agent({ keepAlive: true });
-  readonly #base: URL;
+  readonly #connections: Connection[] = [];
+  readonly #url: string;
 
   /** @param url of the API, without the base path */
   constructor(url: string) {
-    this.#base = new URL(url);
+    this.#url = url;
   }
 
   /** Closes the connections that are kept. */
   close(): void {
-    this.#agent.destroy();
+    for (const connection of this.#connections) connection.close();
   }
 
   /** One client: a process in the sense of the checker, which never has two calls under way. */
   client(process: number, event_id: string) {
+    const connection = new Connection(this.#url);
+    this.#connections.push(connection);
+    const call = <Name extends keyof Bodies>(name: Name, asked: Request, patience?: Patience) =>
+      this.#call(name, process, () => connection.send(asked, patience?.give_up_after_ms ?? LONGEST_CALL_MS));
     const keep = <C extends Call>(call: C): C => {
       this.calls.push(call);
       return call;
@@ -133,41 +133,39 @@ export class Recorder {
         const body = { event_id, seat_ids, user_id };
         const headers: Record<string, string> = isKeyed ? { 'idempotency-key': user_id } : {};
         const asked = { method: 'POST', path: '/reservations', body, headers };
-        return keep<Hold>({ ...(await this.#call('hold', process, asked, patience)), user_id, seat_ids });
+        return keep<Hold>({ ...(await call('hold', asked, patience)), user_id, seat_ids });
       },
       /** Waits for the outcome, so that `ok` is CONFIRMED; PENDING only where the payment took longer than that. */
       pay: async (reservation_id: string, payment_token: string, patience?: Patience) => {
         const body = { reservation_id, payment_token };
         const asked = { method: 'POST', path: '/bookings', body, headers: { prefer: 'wait=20' } };
-        return keep<Pay>({ ...(await this.#call('pay', process, asked, patience)), reservation_id, payment_token });
+        return keep<Pay>({ ...(await call('pay', asked, patience)), reservation_id, payment_token });
       },
       /** Does not wait for the outcome, so that `ok` is PENDING as a rule: {@link readBooking} tells what became of it. */
       order: async (reservation_id: string, payment_token: string, patience?: Patience) => {
         const asked = { method: 'POST', path: '/bookings', body: { reservation_id, payment_token } };
-        return keep<Pay>({ ...(await this.#call('pay', process, asked, patience)), reservation_id, payment_token });
+        return keep<Pay>({ ...(await call('pay', asked, patience)), reservation_id, payment_token });
       },
       readBooking: async ({ booking_id, reservation_id }: Booking) => {
         const asked = { method: 'GET', path: `/bookings/${booking_id}` };
-        return keep<ReadBooking>({ ...(await this.#call('booking', process, asked)), reservation_id });
+        return keep<ReadBooking>({ ...(await call('booking', asked)), reservation_id });
       },
       release: async (reservation_id: string, patience?: Patience) => {
         const asked = { method: 'DELETE', path: `/reservations/${reservation_id}` };
-        return keep<Release>({ ...(await this.#call('release', process, asked, patience)), reservation_id });
+        return keep<Release>({ ...(await call('release', asked, patience)), reservation_id });
       },
       read: async (reservation_id: string) => {
         const asked = { method: 'GET', path: `/reservations/${reservation_id}` };
-        return keep<Read>({ ...(await this.#call('read', process, asked)), reservation_id });
+        return keep<Read>({ ...(await call('read', asked)), reservation_id });
       },
-      readMap: async () =>
-        keep<ReadMap>(await this.#call('map', process, { method: 'GET', path: `/events/${event_id}/seats` })),
+      readMap: async () => keep<ReadMap>(await call('map', { method: 'GET', path: `/events/${event_id}/seats` })),
     };
   }
 
   async #call<Name extends keyof Bodies>(
     name: Name,
     process: number,
-    asked: Request,
-    { give_up_after_ms = LONGEST_CALL_MS }: Patience = {},
+    send: () => Promise<Reply>,
   ): Promise<Called<Name>> {
     const invoked = now();
     const unknown = (why: string): Called<Name> => ({
@@ -178,7 +176,7 @@ export class Recorder {
       outcome: { type: 'unknown', why },
     });
     try {
-      const { status, text } = await this.#send(asked, give_up_after_ms);
+      const { status, text } = await send();
       const answered = now();
       if (status < 300) {
         const body: Bodies[Name] = JSON.parse(text);
@@ -191,44 +189,22 @@ export class Recorder {
       return unknown(error instanceof Error ? error.name : String(error));
     }
   }
-
-  #send({ method, path, body, headers = {} }: Request, within_ms: number) {
-    const payload = body && JSON.stringify(body);
-    const { hostname, port } = this.#base;
-    const options = {
-      hostname,
-      port,
-      method,
-      path: `/api/v1${path}`,
-      agent: this.#agent,
-      headers: { ...headers, ...(payload && { 'content-type': 'application/json' }) },
-    };
-    return new Promise<{ status: number; text: string }>((resolve, reject) => {
-      const outgoing = request(options, (incoming) => {
-        let text = '';
-        incoming.setEncoding('utf8');
-        incoming.on('data', (chunk: string) => (text += chunk));
-        incoming.on('error', reject);
-        incoming.on('end', () => resolve({ status: incoming.statusCode ?? 0, text }));
-      });
-      const deadline = setTimeout(() => outgoing.destroy(new Error('given up')), within_ms);
-      outgoing.on('close', () => clearTimeout(deadline));
-      outgoing.on('error', reject);
-      outgoing.end(payload);
-    });
-  }
 }
 
 type Refusal = ProblemBody & { booking_id?: string };
 
-/** Whether something of the event is still to end by itself: an open hold, or a payment under way. */
-export async function isUnderWay(database: Pool, event_id: string): Promise<boolean> {
+/** The reservations of an event that are under way, as an operator finds them in the Temporal UI. */
+export const runningReservations = (event_id: string) =>
+  `WorkflowType = 'reservation' AND EventId = '${event_id}' AND ExecutionStatus = 'Running'`;
+
+/** Whether something of the event is still to end by itself: a hold, a payment, or a workflow, which may yet hold. */
+export async function isUnderWay(database: Pool, temporal: Client, event_id: string): Promise<boolean> {
   const { rowCount } = await database.query(
     `SELECT 1 FROM reservations LEFT JOIN bookings USING (reservation_id)
      WHERE event_id = $1 AND (reservations.status = 'HELD' OR bookings.status = 'PENDING') LIMIT 1`,
     [event_id],
   );
-  return rowCount !== 0;
+  return rowCount !== 0 || (await temporal.workflow.count(runningReservations(event_id))).count > 0;
 }
 
 /** What PostgreSQL and the sandbox gateway have of an event. */
@@ -240,6 +216,10 @@ export async function readFinalState(database: Pool, event_id: string): Promise<
               extract(epoch FROM created_at)::float8 * 1000 AS created_at,
               extract(epoch FROM expires_at)::float8 * 1000 AS expires_at
        FROM reservations WHERE event_id = $1 AND status <> 'REFUSED'`,
+    ),
+    refused: await all(
+      `SELECT user_id, seat_ids, extract(epoch FROM created_at)::float8 * 1000 AS refused_at
+       FROM reservations WHERE event_id = $1 AND status = 'REFUSED'`,
     ),
     bookings: await all(
       `SELECT booking_id, reservation_id, bookings.status

@@ -160,6 +160,7 @@ class BoxOffice {
   final(): FinalState {
     return {
       reservations: this.rows.map(({ isPaying: _, ...row }) => row),
+      refused: [],
       bookings: this.bookings,
       charges: this.charges,
       seats: [...this.seats].map(([seat_id, seat]) => ({ seat_id, ...seat })),
