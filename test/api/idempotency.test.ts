@@ -263,7 +263,7 @@ test('a hold whose client leaves before its turn is not made after its retry was
   });
   await until('the first try waits for its turn', async () => gate.waiting > 0);
   leaving.abort();
-  await expect(first).rejects.toThrow();
+  await expect(first).rejects.toThrow('aborted');
   const { body: bobs } = await hold(seats, newKey(), 'bob');
   expectProblem(await hold(seats, key), 409, 'SEATS_UNAVAILABLE');
   await buyer.release(bobs.reservation_id);

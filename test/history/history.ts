@@ -121,7 +121,7 @@ export class Recorder {
   client(process: number, event_id: string) {
     const connection = new Connection(this.#url);
     this.#connections.push(connection);
-    const call = <Name extends keyof Bodies>(name: Name, asked: Request, patience?: Patience) =>
+    const ask = <Name extends keyof Bodies>(name: Name, asked: Request, patience?: Patience) =>
       this.#call(name, process, () => connection.send(asked, patience?.give_up_after_ms ?? LONGEST_CALL_MS));
     const keep = <C extends Call>(call: C): C => {
       this.calls.push(call);
@@ -133,32 +133,32 @@ export class Recorder {
         const body = { event_id, seat_ids, user_id };
         const headers: Record<string, string> = isKeyed ? { 'idempotency-key': user_id } : {};
         const asked = { method: 'POST', path: '/reservations', body, headers };
-        return keep<Hold>({ ...(await call('hold', asked, patience)), user_id, seat_ids });
+        return keep<Hold>({ ...(await ask('hold', asked, patience)), user_id, seat_ids });
       },
       /** Waits for the outcome, so that `ok` is CONFIRMED; PENDING only where the payment took longer than that. */
       pay: async (reservation_id: string, payment_token: string, patience?: Patience) => {
         const body = { reservation_id, payment_token };
         const asked = { method: 'POST', path: '/bookings', body, headers: { prefer: 'wait=20' } };
-        return keep<Pay>({ ...(await call('pay', asked, patience)), reservation_id, payment_token });
+        return keep<Pay>({ ...(await ask('pay', asked, patience)), reservation_id, payment_token });
       },
       /** Does not wait for the outcome, so that `ok` is PENDING as a rule: {@link readBooking} tells what became of it. */
       order: async (reservation_id: string, payment_token: string, patience?: Patience) => {
         const asked = { method: 'POST', path: '/bookings', body: { reservation_id, payment_token } };
-        return keep<Pay>({ ...(await call('pay', asked, patience)), reservation_id, payment_token });
+        return keep<Pay>({ ...(await ask('pay', asked, patience)), reservation_id, payment_token });
       },
       readBooking: async ({ booking_id, reservation_id }: Booking) => {
         const asked = { method: 'GET', path: `/bookings/${booking_id}` };
-        return keep<ReadBooking>({ ...(await call('booking', asked)), reservation_id });
+        return keep<ReadBooking>({ ...(await ask('booking', asked)), reservation_id });
       },
       release: async (reservation_id: string, patience?: Patience) => {
         const asked = { method: 'DELETE', path: `/reservations/${reservation_id}` };
-        return keep<Release>({ ...(await call('release', asked, patience)), reservation_id });
+        return keep<Release>({ ...(await ask('release', asked, patience)), reservation_id });
       },
       read: async (reservation_id: string) => {
         const asked = { method: 'GET', path: `/reservations/${reservation_id}` };
-        return keep<Read>({ ...(await call('read', asked)), reservation_id });
+        return keep<Read>({ ...(await ask('read', asked)), reservation_id });
       },
-      readMap: async () => keep<ReadMap>(await call('map', { method: 'GET', path: `/events/${event_id}/seats` })),
+      readMap: async () => keep<ReadMap>(await ask('map', { method: 'GET', path: `/events/${event_id}/seats` })),
     };
   }
 
