@@ -125,7 +125,10 @@ const cancelWorkflows = (scene: Scene) =>
 
 /** No code of theirs runs: what they had is for the auditor to find. */
 const terminateWorkflows = (scene: Scene) =>
-  endWorkflows(scene, (id) => scene.office.temporal.workflow.getHandle(id).terminate('ended by an operator'));
+  endWorkflows(scene, (id) => {
+    scene.sale.noteTermination(id);
+    return scene.office.temporal.workflow.getHandle(id).terminate('ended by an operator');
+  });
 
 /** A workflow may end before it is told anything. */
 async function ignoreEnded(request: Promise<unknown>): Promise<void> {

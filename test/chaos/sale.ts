@@ -60,6 +60,7 @@ interface SaleOptions {
 export async function openSale(office: BoxOffice, random: Random, { tokens, paidAtGateway, locksRunOut }: SaleOptions) {
   const { event_id, seat_ids } = await addEvent(office.database, SEATS);
   const recorder = new Recorder(office.url);
+  const terminated = new Set<string>();
   const gateway = openGateway(office);
   const sold = new Set<string>();
   const grantedAt: number[] = [];
@@ -186,7 +187,7 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, paid
    * could not answer. So of refusals it is only asked that they name seats.
    */
   function judge(final: FinalState): string[] {
-    const violations = checkHistory({ calls: recorder.calls, final }, ALLOWANCES);
+    const violations = checkHistory({ calls: recorder.calls, final, terminated }, ALLOWANCES);
     const unreasoned = recorder.calls.filter(
       ({ outcome }) =>
         outcome.type === 'fail' && outcome.code === 'SEATS_UNAVAILABLE' && outcome.conflicts.length === 0,
@@ -207,6 +208,10 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, paid
     /** Somebody else asks for the end of a reservation, and does not wait for an answer. */
     noteRelease(reservation_id: string): void {
       recorder.calls.push({ name: 'release', ...unanswered(), reservation_id });
+    },
+
+    noteTermination(reservation_id: string): void {
+      terminated.add(reservation_id);
     },
 
     /** Milliseconds from then to the next hold that is acknowledged; undefined where that takes longer than this. */

@@ -114,9 +114,10 @@ describe('a hold of which its client was not told', () => {
     user_id,
     outcome: { type: 'fail', code: 'SEATS_UNAVAILABLE', conflicts: ['seat-1'], booking_id: undefined },
   });
-  const rulesBroken = (refused: Call, final: Partial<History['final']>) => {
+  const rulesBroken = (refused: Call, final: Partial<History['final']>, ...terminated: string[]) => {
     const nothing = { reservations: [], refused: [], bookings: [], charges: [], seats: [] };
-    return checkHistory({ calls: [unanswered, refused], final: { ...nothing, ...final } }).map(({ rule }) => rule);
+    const history = { calls: [unanswered, refused], final: { ...nothing, ...final }, terminated: new Set(terminated) };
+    return checkHistory(history).map(({ rule }) => rule);
   };
 
   test('refuses others while it may have had its locks, if it was begun', () => {
@@ -126,7 +127,7 @@ describe('a hold of which its client was not told', () => {
     expect(rulesBroken(refusal('bob', 2_500), {})).toEqual(['refused for a reason']);
   });
 
-  test('may have come and gone before its repeat is refused', () => {
+  test('may have come and gone before its repeat is refused, or have been terminated', () => {
     const reservation: FinalReservation = {
       reservation_id: 'res-1',
       user_id: 'ann',
@@ -138,5 +139,7 @@ describe('a hold of which its client was not told', () => {
     };
     expect(rulesBroken(refusal('ann', 4_000), { reservations: [reservation] })).not.toContain('refused is not held');
     expect(rulesBroken(refusal('ann', 2_500), { reservations: [reservation] })).toContain('refused is not held');
+    const ofTerminated = rulesBroken(refusal('ann', 2_500), { reservations: [reservation] }, 'res-1');
+    expect(ofTerminated).not.toContain('refused is not held');
   });
 });

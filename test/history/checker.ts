@@ -98,7 +98,10 @@ interface CallsOfReservation {
 }
 
 /** @returns every rule that the history breaks, with its evidence; nothing where it can be true */
-export function checkHistory({ calls, final }: History, allowances: Partial<Allowances> = {}): Violation[] {
+export function checkHistory(
+  { calls, final, terminated = new Set() }: History,
+  allowances: Partial<Allowances> = {},
+): Violation[] {
   const allowed = { ...ALLOWANCES, ...allowances };
   const violations: Violation[] = [];
   const report: Report = (rule, detail) => violations.push({ rule, detail });
@@ -113,7 +116,7 @@ export function checkHistory({ calls, final }: History, allowances: Partial<Allo
   );
 
   checkOwners(tenancies, bySeat, report);
-  checkHolds(of, tenancies, report);
+  checkHolds(of, tenancies, terminated, report);
   checkRefusals(of, final, bySeat, allowed, report);
   for (const tenancy of tenancies) {
     checkTimes(tenancy, allowed, report);
@@ -310,7 +313,7 @@ const describe = ({ reservation_id, status, acquiredFrom, acquiredBy, endedFrom,
 const sameSeats = (one: string[], other: string[]) => one.join(' ') === other.join(' ');
 
 /** What each hold and its repeats were told, beside what was granted. */
-function checkHolds({ holds }: Grouped, tenancies: Tenancy[], report: Report): void {
+function checkHolds({ holds }: Grouped, tenancies: Tenancy[], terminated: ReadonlySet<string>, report: Report): void {
   const byUser = group(
     tenancies,
     ({ user_id }) => user_id,
@@ -341,8 +344,9 @@ function checkHolds({ holds }: Grouped, tenancies: Tenancy[], report: Report): v
     const refusedBy = first(those.filter(({ outcome }) => outcome.type === 'fail').map(answered));
     const wasTriedBefore = those.some((call) => call.outcome.type === 'unknown' && call.invoked < refusedBy);
     for (const { reservation_id, endedFrom } of granted) {
-      // What nobody was told of may have come and gone before its repeat was refused.
-      const isHeldAllTheSame = refusedBy < NEVER && !(wasTriedBefore && endedFrom < refusedBy);
+      // What nobody was told of may have come and gone before its repeat was refused, or be nobody's any more.
+      const isOver = endedFrom < refusedBy || terminated.has(reservation_id);
+      const isHeldAllTheSame = refusedBy < NEVER && !(wasTriedBefore && isOver);
       if (isHeldAllTheSame) report('refused is not held', `${reservation_id} of ${user}`);
     }
   }

@@ -84,6 +84,8 @@ export interface FinalState {
 export interface History {
   calls: Call[];
   final: FinalState;
+  /** Reservations whose workflow an operator terminated: no code of it could tell anybody what it had. */
+  terminated?: ReadonlySet<string>;
 }
 
 /** Milliseconds since the epoch as they were at the start of this process, and monotonic from then on. */
