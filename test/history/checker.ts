@@ -73,7 +73,7 @@ const ALLOWANCES: Allowances = {
   expiry_late_ms: 5_000,
   release_lag_ms: 0,
   refusal_lag_ms: 2_000,
-  map_lag_ms: 5_500,
+  map_lag_ms: 7_500, // 5 s in the cache, which began after a statement of up to 2 s and a command of 250 ms
 };
 
 const NEVER = Number.POSITIVE_INFINITY;
