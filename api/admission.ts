@@ -2,13 +2,13 @@ import type { SeatLocks } from '../activities/seat-locks.ts';
 import { Problem } from './problems.ts';
 
 /** A grant is to be answered within 100 ms; most of them well within it, so that the slowest still are. */
-const TARGET_MS = 45;
+const TARGET_MS = 30;
 /** The limit is looked at again after this many holds, or this long. */
 const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-const LEAST = 2;
+const LEAST = 1;
 const MOST = 256;
 /** Of the limit, while Redis is away: then a refusal costs a workflow and two statements too. */
 const SHARE_WITHOUT_FILTER = 0.5;
@@ -17,7 +17,7 @@ const SHARE_WITHOUT_FILTER = 0.5;
 const LONGEST_WAIT_MS = 2_000;
 const LONGEST_QUEUE = 512;
 /** A queue that was there this long and still grows is no burst; one that grows slowly has to be there twice as long. */
-const BURST_MS = 300;
+const BURST_MS = 200;
 const SPAN_MS = 100;
 const SPANS = 5;
 /** An overload is over when nobody had to be refused for this long. */
@@ -78,7 +78,7 @@ interface Waiting {
  */
 export class Admission {
   readonly #filter: Pick<SeatLocks, 'isAway'>;
-  #limit = 8;
+  #limit = 2;
   #underWay = 0;
   #mostUnderWay = 0;
   #latencies: number[] = [];
@@ -93,7 +93,7 @@ export class Admission {
   }
 
   get limit(): number {
-    return Math.floor(this.#filter.isAway ? this.#limit * SHARE_WITHOUT_FILTER : this.#limit);
+    return Math.max(LEAST, Math.floor(this.#filter.isAway ? this.#limit * SHARE_WITHOUT_FILTER : this.#limit));
   }
 
   get underWay(): number {
