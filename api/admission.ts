@@ -16,7 +16,7 @@ const SHARE_WITHOUT_FILTER = 0.5;
 /** A burst waits for its turn, but not for longer than its clients do. */
 const LONGEST_WAIT_MS = 2_000;
 const LONGEST_QUEUE = 512;
-/** A queue that was there this long and still grows is no burst; one that grows slowly has to be there twice as long. */
+/** A queue that was there this long and still grows is no burst; one that grows slowly has to be there three times as long. */
 const BURST_MS = 200;
 const SPAN_MS = 100;
 const SPANS = 5;
@@ -169,7 +169,7 @@ export class Admission {
     const queuedMs = now - this.#queueSince;
     return (
       (queuedMs > BURST_MS && isTooMany(this.#demand.last(1), 1.25)) ||
-      (queuedMs > 2 * BURST_MS && isTooMany(this.#demand.last(SPANS), 1.1))
+      (queuedMs > 3 * BURST_MS && isTooMany(this.#demand.last(SPANS), 1.1))
     );
   }
 
