@@ -56,6 +56,7 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
         REDIS_URL: services.redis_url,
         TEMPORAL_ADDRESS: services.temporal_address,
         LOG_LEVEL: 'error',
+        MALLOC_ARENA_MAX: '2', // as in the Dockerfile
         ...settings,
       },
     });

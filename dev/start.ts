@@ -96,6 +96,7 @@ function childEnvironment(services: Services, port: number): NodeJS.ProcessEnv {
     TEMPORAL_ADDRESS: services.temporal_address,
     CORS_ORIGINS: [process.env['CORS_ORIGINS'], ...uiOrigins(services)].join(),
     LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn', // a person reads along
+    MALLOC_ARENA_MAX: '2', // as in the Dockerfile
   };
 }
 

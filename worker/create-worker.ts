@@ -16,7 +16,7 @@ const PAYMENTS_PER_SECOND = 200;
 const SHUTDOWN_GRACE = '10 seconds';
 
 /** About 130 KB each. One that was put out of memory is replayed when it has something to do. */
-const MAX_CACHED_WORKFLOWS = 500;
+const MAX_CACHED_WORKFLOWS = 300;
 
 /** Half of what the workflow allows between two signs of life of a payment. */
 const SIGN_OF_LIFE_MS = 2_000;
