@@ -260,15 +260,20 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     async releaseSeats(request: ReleaseRequest): Promise<Ending> {
       const { reservation_id, event_id, seat_ids, user_id, fence, ending } = request;
       if (ending === 'EXPIRED' && (await expireDue(database, locks, event_id)).includes(reservation_id)) return ending;
-      const { rows } = await database.query<{ ending: Ending; free: string[] }>({
-        name: 'release-seats',
-        text: RELEASE,
-        values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
-      });
-      const { ending: ended, free } = rows[0] ?? { ending, free: [] };
+      const release = async () => {
+        const { rows } = await database.query<{ ending: Ending | 'HELD'; free: string[] }>({
+          name: 'release-seats',
+          text: RELEASE,
+          values: [reservation_id, event_id, seat_ids, user_id, fence, ending],
+        });
+        return rows[0] ?? { ending, free: [] };
+      };
+      const first = await release();
+      // Ended by others' expiry while it waited for that: a statement sees what was there when it began, the next sees it.
+      const { ending: ended, free } = first.ending === 'HELD' ? await release() : first;
       await locks.announce({ ...request, seat_ids: seat_ids.filter((seatId) => free.includes(seatId)) }, 'AVAILABLE');
       await locks.unlock(request).catch(() => undefined); // who is told of the release may hold the seats at once
-      return ended;
+      return ended === 'HELD' ? ending : ended; // taken anew since, with a higher fence: this hold ended as it was to
     },
 
     /** Ends every reservation, whatever became of it: its locks go, and where it was sold a mark takes their place. */

@@ -148,6 +148,24 @@ test('when one hold of an event expires, all that are due are freed, but none th
   expect([...(await owners(event_id)).values()]).toEqual([null, null, 'res_paying', 'res_fresh']);
 });
 
+test('a release that waits for the expiry of its hold answers that it has expired', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 1);
+  const mine = request('res_waits', event_id, seat_ids);
+  await holds.holdSeats(mine);
+  const other = await stores.database.connect();
+  await other.query(`BEGIN; UPDATE reservations SET status = 'EXPIRED' WHERE reservation_id = 'res_waits'`);
+  const released = holds.releaseSeats({ ...mine, fence: undefined, ending: 'RELEASED' });
+  await until('it waits', async () => {
+    const { rowCount } = await stores.database.query(
+      `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
+    );
+    return rowCount === 1;
+  });
+  await other.query('COMMIT');
+  other.release();
+  expect(await released).toBe('EXPIRED');
+});
+
 test('a booking that comes after its own undo books nothing, and the hold goes on with a new fence', async () => {
   const { event_id, seat_ids } = await addEvent(stores.database, 2);
   const mine = request('res_unbooked', event_id, seat_ids);
