@@ -143,3 +143,62 @@ describe('a hold of which its client was not told', () => {
     expect(ofTerminated).not.toContain('refused is not held');
   });
 });
+
+describe('a reservation that nobody saw held', () => {
+  const outcome = { type: 'unknown', why: 'given up' } as const;
+  const unanswered = { process: 1, answered: Number.POSITIVE_INFINITY, outcome };
+  const ofAnn = (status: FinalReservation['status']): FinalReservation => ({
+    reservation_id: 'res-ann',
+    user_id: 'ann',
+    seat_ids: ['seat-1', 'seat-2'],
+    price: 14,
+    status,
+    created_at: 5,
+    expires_at: 1_005,
+  });
+  const seen = (status: FinalReservation['status'], by: number): Call => {
+    const read = granted(ofAnn(status));
+    if (read.type === 'ok') read.body.status = status;
+    return { name: 'read', process: 1, invoked: by - 10, answered: by, reservation_id: 'res-ann', outcome: read };
+  };
+  const isBroken = (ann: FinalReservation, told: Call[], ...others: [string, string, number, number][]) => {
+    const calls: Call[] = [
+      { name: 'hold', ...unanswered, invoked: 0, user_id: 'ann', seat_ids: ann.seat_ids },
+      ...told,
+    ];
+    const reservations = [ann];
+    for (const [name, seat, from, to] of others) {
+      const row = {
+        ...ann,
+        reservation_id: `res-${name}`,
+        user_id: name,
+        seat_ids: [seat],
+        price: 7,
+        created_at: from,
+      };
+      const other: FinalReservation = { ...row, status: 'RELEASED', expires_at: from + 10_000 };
+      const mine = { process: 2, outcome: granted(other), reservation_id: other.reservation_id };
+      reservations.push(other);
+      calls.push({ ...mine, name: 'hold', invoked: from - 5, answered: from, user_id: name, seat_ids: [seat] });
+      calls.push({ ...mine, name: 'release', invoked: to, answered: to + 5 });
+    }
+    const final = { reservations, refused: [], bookings: [], charges: [], seats: [] };
+    return checkHistory({ calls, final }).some(({ rule }) => rule === 'one owner');
+  };
+
+  test('had its seats at an instant that others left, all of them together', () => {
+    const expired = [seen('EXPIRED', 2_010)];
+    const among = (...others: [string, string, number, number][]) => isBroken(ofAnn('EXPIRED'), expired, ...others);
+    expect(among(['bob', 'seat-1', 900, 2_500])).toBe(true);
+    expect(among(['bob', 'seat-1', 900, 1_500])).toBe(false);
+    expect(among(['bob', 'seat-1', 900, 1_500], ['cat', 'seat-2', 1_400, 2_500])).toBe(true);
+    expect(among(['bob', 'seat-1', 900, 1_500], ['cat', 'seat-2', 1_600, 2_500])).toBe(false);
+  });
+
+  test('had them before its deadline also where it was rescued after it', () => {
+    const pay = { ...unanswered, name: 'pay', invoked: 500, reservation_id: 'res-ann' } as const;
+    const rescued = [pay, seen('EXPIRED', 1_110), seen('CONFIRMED', 2_010)];
+    expect(isBroken(ofAnn('CONFIRMED'), rescued, ['bob', 'seat-1', 900, 1_200])).toBe(true);
+    expect(isBroken(ofAnn('CONFIRMED'), rescued, ['bob', 'seat-1', 900, 1_050])).toBe(false);
+  });
+});

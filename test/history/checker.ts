@@ -107,15 +107,14 @@ export function checkHistory(
   const report: Report = (rule, detail) => violations.push({ rule, detail });
   const of = groupCalls(calls);
   const tenancies = final.reservations.map((row) => tenancyOf(row, of, allowed));
+  const stretches = tenancies.flatMap((tenancy) => stretchesOf(tenancy, allowed));
   const bySeat = group(
-    tenancies
-      .flatMap((tenancy) => stretchesOf(tenancy, allowed))
-      .flatMap((tenancy) => tenancy.seat_ids.map((seat) => ({ seat, tenancy }))),
+    stretches.flatMap((tenancy) => tenancy.seat_ids.map((seat) => ({ seat, tenancy }))),
     ({ seat }) => seat,
     ({ tenancy }) => tenancy,
   );
 
-  checkOwners(tenancies, bySeat, report);
+  checkOwners(stretches, bySeat, report);
   checkHolds(of, tenancies, terminated, report);
   checkRefusals(of, final, bySeat, allowed, report);
   for (const tenancy of tenancies) {
@@ -284,7 +283,7 @@ function stretchesOf(tenancy: Tenancy, { clock_error_ms }: Allowances): Tenancy[
 
 const hasCore = ({ acquiredBy, endedFrom }: Tenancy) => acquiredBy < endedFrom;
 
-function checkOwners(tenancies: Tenancy[], bySeat: BySeat, report: Report): void {
+function checkOwners(stretches: Tenancy[], bySeat: BySeat, report: Report): void {
   for (const [seat, those] of bySeat) {
     let latest: Tenancy | undefined;
     for (const tenancy of those.filter(hasCore).sort((a, b) => a.acquiredBy - b.acquiredBy)) {
@@ -294,7 +293,7 @@ function checkOwners(tenancies: Tenancy[], bySeat: BySeat, report: Report): void
       if (!latest || tenancy.endedFrom > latest.endedFrom) latest = tenancy;
     }
   }
-  for (const tenancy of tenancies.filter((it) => !hasCore(it))) {
+  for (const tenancy of stretches.filter((it) => !hasCore(it))) {
     const cores = tenancy.seat_ids
       .flatMap((seat) => bySeat.get(seat) ?? [])
       .filter(hasCore)
