@@ -15,23 +15,25 @@ export interface SeatsOfReservation {
 /** In the place of a reservation, where a seat is sold. */
 const SOLD = 'sold';
 
-/** Of each seat the reservation that has locked it, SOLD, or nothing. */
-const FIND_HOLDERS = `
+/** Who has a seat: the reservation that has locked it, SOLD, or nothing. */
+const HOLDER_OF = `
+local function holder_of(lock, seat)
+  local sold = redis.call('SISMEMBER', KEYS[1], seat) == 1
+  return sold and '${SOLD}' or redis.call('GET', lock) or ''
+end`;
+
+/** Who has each seat. */
+const FIND_HOLDERS = `${HOLDER_OF}
 local holders = {}
-for i = 2, #KEYS do
-  local sold = redis.call('SISMEMBER', KEYS[1], ARGV[i - 1]) == 1
-  holders[i - 1] = sold and '${SOLD}' or redis.call('GET', KEYS[i]) or ''
-end
+for i = 2, #KEYS do holders[i - 1] = holder_of(KEYS[i], ARGV[i - 1]) end
 return holders`;
 
 /** All or none. A seat that this reservation has locked already is locked anew, so a repeat is harmless. */
-const LOCK = `
+const LOCK = `${HOLDER_OF}
 local owner, ttl_ms, taken = ARGV[1], ARGV[2], {}
 for i = 2, #KEYS do
-  local holder = redis.call('GET', KEYS[i])
-  if (holder and holder ~= owner) or redis.call('SISMEMBER', KEYS[1], ARGV[i + 1]) == 1 then
-    taken[#taken + 1] = ARGV[i + 1]
-  end
+  local holder = holder_of(KEYS[i], ARGV[i + 1])
+  if holder ~= '' and holder ~= owner then taken[#taken + 1] = ARGV[i + 1] end
 end
 if #taken == 0 then
   for i = 2, #KEYS do
@@ -101,6 +103,10 @@ export function createSeatLocks(redis: Redis, log: Logger) {
     }
   }
 
+  type Seats = Pick<SeatsOfReservation, 'event_id' | 'seat_ids'>;
+  const locksOf = ({ event_id, seat_ids }: Seats) => seat_ids.map((seatId) => seatLock(event_id, seatId));
+  const keys = (seats: Seats) => [bookedSeats(seats.event_id), ...locksOf(seats)];
+
   /** The seats of one event that are looked up together. */
   interface LookUp {
     seat_ids: Set<string>;
@@ -119,23 +125,18 @@ export function createSeatLocks(redis: Redis, log: Logger) {
       seat_ids,
       holders: endOfTurn().then(() => {
         if (lookUps.get(event_id) === lookUp) lookUps.delete(event_id);
-        return findHolders(event_id, [...seat_ids]);
+        return findHolders({ event_id, seat_ids: [...seat_ids] });
       }),
     };
     lookUps.set(event_id, lookUp);
     return lookUp;
   }
 
-  async function findHolders(event_id: string, seat_ids: string[]): Promise<Map<string, string>> {
-    const locks = seat_ids.map((seatId) => seatLock(event_id, seatId));
-    const holders = await orWithout([], () =>
-      redis.findSeatHolders(locks.length + 1, bookedSeats(event_id), ...locks, ...seat_ids),
-    );
+  async function findHolders(seats: Seats): Promise<Map<string, string>> {
+    const { seat_ids } = seats;
+    const holders = await orWithout([], () => redis.findSeatHolders(seat_ids.length + 1, ...keys(seats), ...seat_ids));
     return new Map(seat_ids.map((seatId, i) => [seatId, holders[i] ?? '']));
   }
-
-  const locksOf = ({ event_id, seat_ids }: SeatsOfReservation) => seat_ids.map((seatId) => seatLock(event_id, seatId));
-  const keys = (seats: SeatsOfReservation) => [bookedSeats(seats.event_id), ...locksOf(seats)];
 
   return {
     /** Whether taken seats are refused by PostgreSQL alone. */
