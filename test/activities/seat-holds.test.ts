@@ -33,6 +33,15 @@ const request = (reservation_id: string, event_id: string, seat_ids: string[], h
   rescue: false,
 });
 
+/** Until so many statements wait for what others have locked. */
+const waiting = (count: number) =>
+  until(`${count} wait`, async () => {
+    const { rowCount } = await stores.database.query(
+      `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
+    );
+    return rowCount === count;
+  });
+
 /** Who has what, by seat. */
 async function owners(event_id: string): Promise<Map<string, string | null>> {
   const { rows } = await stores.database.query<{ seat_id: string; reservation_id: string | null }>(
@@ -62,13 +71,6 @@ test('a buyer who finds a seat taken, and free again when asked which one it was
   const { event_id, seat_ids } = await addEvent(stores.database, 1);
   await holds.holdSeats(request('res_before', event_id, seat_ids));
   const [looking, leaving] = [await stores.database.connect(), await stores.database.connect()];
-  const waiting = (count: number) =>
-    until(`${count} wait for the seat`, async () => {
-      const { rowCount } = await stores.database.query(
-        `SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()`,
-      );
-      return rowCount === count;
-    });
   try {
     await looking.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
     const held = holds.holdSeats(request('res_after', event_id, seat_ids));
@@ -157,12 +159,7 @@ test('a release that waits for the expiry of its hold answers that it has expire
   const other = await stores.database.connect();
   await other.query(`BEGIN; UPDATE reservations SET status = 'EXPIRED' WHERE reservation_id = 'res_waits'`);
   const released = holds.releaseSeats({ ...mine, fence: undefined, ending: 'RELEASED' });
-  await until('it waits', async () => {
-    const { rowCount } = await stores.database.query(
-      `SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`,
-    );
-    return rowCount === 1;
-  });
+  await waiting(1);
   await other.query('COMMIT');
   other.release();
   expect(await released).toBe('EXPIRED');
