@@ -8,7 +8,7 @@ import { requireKeyOrLoopback } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
-import { createReservationWorker, buildAttributes } from '../worker/create-worker.ts';
+import { buildAttributes, createReservationWorker } from '../worker/create-worker.ts';
 import { installTemporalRuntime } from '../worker/runtime.ts';
 import { builtWorkflows } from '../worker/workflow-bundle.ts';
 import { Admission } from './admission.ts';

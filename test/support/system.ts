@@ -20,10 +20,10 @@ import { readSettings, type Settings } from '../../runtime/config.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
 import {
+  buildAttributes,
   createAuditWorker,
   createReservationWorker,
   createWorkers,
-  buildAttributes,
 } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
