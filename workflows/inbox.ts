@@ -96,7 +96,9 @@ export class Inbox {
     const isToBeReleased = this.releaseAsked && this.payments.length === 0; // a payment under way comes first
     if (isToBeReleased || this.ending === 'RELEASED') return 'RESERVATION_RELEASED';
     if (this.paymentsTried >= MAX_PAYMENTS) return 'TOO_MANY_PAYMENTS';
-    return this.reserved?.status === 'HELD' ? this.#whyNotRelease() : 'RESERVATION_NOT_HELD';
+    // Not known yet: the hold step is done anew after a crash, and the buyer may have been told of the hold before it.
+    const mayBeHeld = this.reserved === undefined || this.reserved.status === 'HELD';
+    return mayBeHeld ? this.#whyNotRelease() : 'RESERVATION_NOT_HELD';
   }
 
   #whyNotRelease(): Refusal | undefined {

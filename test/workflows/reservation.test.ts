@@ -330,6 +330,28 @@ describe('a payment', () => {
     return update.result();
   }
 
+  test.each([
+    ['waits for that', undefined, { status: 'CONFIRMED' }, 'CONFIRMED', 1],
+    [
+      'is answered when that is refused, and nothing charged',
+      { conflicts: ['A2'] },
+      { status: 'TOO_LATE' },
+      'REFUSED',
+      0,
+    ],
+  ])('for a hold that is made anew %s', async (_what, refused, outcome, ending, charges) => {
+    const again = ApplicationFailure.create({ message: 'PostgreSQL is away', nextRetryDelay: '2 minutes' });
+    seats.holdSeats.mockRejectedValueOnce(again);
+    if (refused) seats.holdSeats.mockResolvedValueOnce(refused);
+    const { workflow } = temporal.reserve(request);
+    await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
+    const paid = await workflow.startUpdate(pay, { ...visa, waitForStage: WorkflowUpdateStage.ACCEPTED });
+    await temporal.env.sleep('3 minutes');
+    expect(await paid.result()).toMatchObject(outcome);
+    expect(await workflow.result()).toBe(ending);
+    expect(payments.authorisePayment).toHaveBeenCalledTimes(charges);
+  });
+
   test('accepted before the deadline counts, however long it takes', async () => {
     const workflow = await hold();
     expect(await payOverTheDeadline(workflow, visa)).toMatchObject({ status: 'CONFIRMED' });
