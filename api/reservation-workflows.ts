@@ -1,5 +1,4 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import {
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
@@ -41,14 +40,14 @@ export class OutcomeUnknown extends Error {
 
 /** What `work` answers. @throws OutcomeUnknown when it takes longer; it goes on all the same */
 export async function answerWithin<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
-  const answered = new AbortController();
-  const late = delay(deadlineMs, undefined, { signal: answered.signal }).then(() => {
-    throw new OutcomeUnknown('there was no answer in time');
+  let deadline: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_resolve, reject) => {
+    deadline = setTimeout(() => reject(new OutcomeUnknown('there was no answer in time')), deadlineMs);
   });
   try {
     return await Promise.race([work, late]);
   } finally {
-    answered.abort();
+    clearTimeout(deadline);
   }
 }
 
