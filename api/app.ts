@@ -9,7 +9,7 @@ import { exposeAudits } from './audit-metrics.ts';
 import { createAuthentication, guardRoutes } from './auth.ts';
 import { letClientsLeave } from './closing.ts';
 import { answerMalformed, sendProblem } from './failures.ts';
-import { DOCS_POLICY, EVERY_ANSWER, allowOrigins } from './headers.ts';
+import { DOCS_POLICY, EVERY_ANSWER, REQUEST_ID_HEADER, allowOrigins } from './headers.ts';
 import { instanceOf, problemAnswer, sendAnswer, type Api, type ApiDependencies } from './http.ts';
 import { createRateLimits } from './limits.ts';
 import { createMetrics } from './metrics.ts';
@@ -28,7 +28,6 @@ import { seatRoutes } from './routes/seats.ts';
 import { webhookRoutes } from './routes/webhooks.ts';
 
 const BODY_LIMIT_BYTES = 64 * 1024;
-const REQUEST_ID_HEADER = 'x-request-id';
 const REQUEST_ID = /^[!-~]{1,128}$/;
 
 const SERVER_OPTIONS = {
@@ -56,7 +55,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   exposeAudits(metrics.registry, deps.database);
   const microCache = new MicroCache();
   const edges = {
-    headersOf: (request: IncomingMessage) => ({ [REQUEST_ID_HEADER]: requestIdOf(request) }),
+    requestIdOf,
     sent: (status: number, seconds: number) =>
       metrics.observe('GET', '/api/v1/events/:event_id/seats', status, seconds),
   };

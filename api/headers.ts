@@ -8,6 +8,9 @@ declare module 'fastify' {
   }
 }
 
+/** What an answer is called in logs, by its client where that named it. */
+export const REQUEST_ID_HEADER = 'x-request-id';
+
 /** Nothing of ours is to be guessed at, framed, run or kept. A route whose answer may be kept says so itself. */
 export const EVERY_ANSWER = {
   'cache-control': 'no-store',
@@ -35,7 +38,7 @@ const REQUEST_HEADERS = [
   'last-event-id',
   'prefer',
   'x-namespace',
-  'x-request-id',
+  REQUEST_ID_HEADER,
 ];
 const RESPONSE_HEADERS = [
   'etag',
@@ -48,7 +51,7 @@ const RESPONSE_HEADERS = [
   'retry-after',
   'seat-stream-position',
   'www-authenticate',
-  'x-request-id',
+  REQUEST_ID_HEADER,
 ];
 
 /**

@@ -1,5 +1,6 @@
 import type { IncomingMessage, OutgoingHttpHeader, RequestListener } from 'node:http';
 import { LRUCache } from 'lru-cache';
+import { REQUEST_ID_HEADER } from './headers.ts';
 
 type Headers = Record<string, OutgoingHttpHeader | undefined>;
 
@@ -11,6 +12,19 @@ export interface Answer {
   bodyHeaders: Headers;
   body: Buffer;
 }
+
+/** An answer with its headers as Node sends them fastest: names and values in turn. */
+interface Kept {
+  etag: string;
+  /** Without a body, where the client has it. */
+  headers: string[];
+  headersWithBody: string[];
+  body: Buffer;
+}
+
+/** Whoever asks next has a request id of his own. */
+const inTurn = (headers: Headers) =>
+  Object.entries(headers).flatMap(([name, value]) => (name === REQUEST_ID_HEADER ? [] : [name, String(value)]));
 
 /** Of all bodies that are kept, each for at most a second. */
 const MAX_BYTES = 64 * 1024 * 1024;
@@ -33,7 +47,7 @@ const keyOf = ({ url, headers }: IncomingMessage) => `${url} ${headers['accept-e
 
 /** What the router does for every request, done for those that it does not see. */
 export interface Edges {
-  headersOf(request: IncomingMessage): Headers;
+  requestIdOf(request: IncomingMessage): string;
   sent(status: number, seconds: number): void;
 }
 
@@ -42,7 +56,7 @@ export interface Edges {
  * bytes, for as long as its headers stay true. Ten thousand readers a second then cost the router a few requests.
  */
 export class MicroCache {
-  readonly #answers = new LRUCache<string, Answer>({
+  readonly #answers = new LRUCache<string, Kept>({
     maxSize: MAX_BYTES,
     sizeCalculation: ({ body }) => body.length + ANSWER_BYTES,
     ttl: 1,
@@ -50,23 +64,27 @@ export class MicroCache {
   });
 
   /** Keeps the answer to this request until `untilMs`, by the clock of `Date.now()`. */
-  keep(request: IncomingMessage, answer: Answer, untilMs: number): void {
+  keep(request: IncomingMessage, { etag, headers, bodyHeaders, body }: Answer, untilMs: number): void {
     const ttl = untilMs - Date.now();
-    if (ttl > 0 && isPlain(request)) this.#answers.set(keyOf(request), answer, { ttl });
+    if (ttl <= 0 || !isPlain(request)) return;
+    const kept = { etag, headers: inTurn(headers), headersWithBody: inTurn({ ...headers, ...bodyHeaders }), body };
+    this.#answers.set(keyOf(request), kept, { ttl });
   }
 
   /** Answers what is kept, and leaves the rest to the router. */
-  inFrontOf(router: RequestListener, { headersOf, sent }: Edges): RequestListener {
+  inFrontOf(router: RequestListener, { requestIdOf, sent }: Edges): RequestListener {
     return (request, response) => {
-      const answer = isPlain(request) ? this.#answers.get(keyOf(request)) : undefined;
-      if (!answer) return router(request, response);
+      const kept = isPlain(request) ? this.#answers.get(keyOf(request)) : undefined;
+      if (!kept) return router(request, response);
       const startedAt = performance.now();
-      const isKnown = request.headers['if-none-match'] === answer.etag;
+      const isKnown = request.headers['if-none-match'] === kept.etag;
       const status = isKnown ? 304 : 200;
-      response.writeHead(status, { ...answer.headers, ...(isKnown ? {} : answer.bodyHeaders), ...headersOf(request) });
+      const headers = isKnown ? kept.headers : kept.headersWithBody;
+      response.writeHead(status, [...headers, REQUEST_ID_HEADER, requestIdOf(request)]);
       const whenSent = () => sent(status, (performance.now() - startedAt) / 1_000);
-      if (isKnown) response.end(whenSent);
-      else response.end(answer.body, whenSent);
+      if (!isKnown) return response.end(kept.body, whenSent);
+      response.end();
+      whenSent(); // a head alone goes at once
     };
   }
 }

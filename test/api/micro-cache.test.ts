@@ -13,14 +13,15 @@ async function serve(keptForMs: number) {
   const sent: number[] = [];
   let routed = 0;
   const edges = {
-    headersOf: () => ({ 'x-request-id': 'its own' }),
+    requestIdOf: () => 'its own',
     sent: (status: number) => void sent.push(status),
   };
   const server = createServer(
     cache.inFrontOf((request, response) => {
       routed++;
       const bodyHeaders = { 'content-length': BODY.length };
-      cache.keep(request, { etag: ETAG, headers: { etag: ETAG }, bodyHeaders, body: BODY }, Date.now() + keptForMs);
+      const headers = { etag: ETAG, 'x-request-id': 'of the first' };
+      cache.keep(request, { etag: ETAG, headers, bodyHeaders, body: BODY }, Date.now() + keptForMs);
       response.writeHead(200, { etag: ETAG, ...bodyHeaders }).end(BODY);
     }, edges),
   );
