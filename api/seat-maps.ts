@@ -31,6 +31,8 @@ export interface SeatMap {
 
 /** How old a map may be: in Redis, in memory and in a shared cache together. */
 export const SEAT_MAP_TTL_MS = 5_000;
+/** From this age on, a map that is read is made anew while it serves: its readers never wait. */
+const REFRESH_MS = 3_500;
 /** An older one goes on when PostgreSQL does not answer within this. */
 const PATIENCE_MS = 1_000;
 /** Of all maps in memory, all encodings together. */
@@ -92,15 +94,14 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
     /** @param showTime undefined where the event has one show */
     async get(entry: CatalogEntry, showTime: string | undefined): Promise<SeatMap> {
       const layout = entry.layouts.get(showTime);
+      if (!layout) throw new Error('every show has a layout');
       const key = eventMap(entry.event.event_id, showTime);
-      const map =
-        inMemory.get(key) ??
-        (layout &&
-          (await inMemory.fetch(key, {
-            context: { entry, showTime, layout },
-            ...patience(inMemory, key, PATIENCE_MS),
-          })));
-      if (!map) throw new Error('every show has a layout, and every map is built');
+      const context = { entry, showTime, layout };
+      const map = inMemory.get(key);
+      if (map?.layout.id !== layout.id) {
+        return inMemory.forceFetch(key, { context, forceRefresh: true, ...patience(inMemory, key, PATIENCE_MS) });
+      }
+      if (Date.now() - map.read_at_ms > REFRESH_MS) void inMemory.fetch(key, { context, forceRefresh: true });
       return map;
     },
   };
@@ -112,7 +113,7 @@ export type SeatMaps = ReturnType<typeof createSeatMaps>;
 const bodiesOf = (before: SeatMap | undefined, tag: string) =>
   before?.tag === tag ? { full: before.full, compact: before.compact } : undefined;
 
-/** The map in Redis, where it is of this layout; none while Redis is away. */
+/** The map in Redis, where it is of this layout and newer than the one before; none while Redis is away. */
 async function readCached(
   redis: Redis,
   key: string,
@@ -124,7 +125,8 @@ async function readCached(
   if (!tag || !position || !read_at_ms || !statuses || !full_br || !full_gzip || !compact_br || !compact_gzip) {
     return undefined;
   }
-  if (layout_id?.toString() !== layout.id) return undefined;
+  if (layout_id?.toString() !== layout.id || Number(read_at_ms.toString()) <= (before?.read_at_ms ?? 0))
+    return undefined;
   const bodies = bodiesOf(before, tag.toString()) ?? {
     full: { identity: layout.render(statuses), br: full_br, gzip: full_gzip },
     compact: { identity: statuses, br: compact_br, gzip: compact_gzip },

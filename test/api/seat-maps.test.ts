@@ -1,5 +1,5 @@
 /** The seat map as it is read ten thousand times a second: cheap, and never more than five seconds old. */
-import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import type { Seat } from '../../domain/model.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { addEvent, addSeats } from '../support/house.ts';
@@ -82,6 +82,24 @@ test.each<[string, (key: string) => Promise<unknown>]>([
   await neighbour.stop();
   expect(second.headers.get('etag')).toBe(first.headers.get('etag'));
   expect(await second.json()).toEqual(await first.json());
+});
+
+test('nobody waits for a map that is read all the time: it is made anew before its time is over', async () => {
+  const { event_id } = await addEvent(system.stores.database, 5);
+  const readMap = () => read(event_id, { origin: 'https://tickets.example' }); // which the microcache leaves alone
+  const etagOf = async (reply: Promise<Response>) => (await reply).headers.get('etag');
+  const first = await etagOf(readMap());
+  const writer = await system.stores.database.connect();
+  onTestFinished(() => writer.release());
+  await writer.query('BEGIN; LOCK TABLE seats');
+  const query = watchDatabase();
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 4_000 });
+  const meanwhile = await etagOf(readMap());
+  vi.useRealTimers();
+  expect(meanwhile).toBe(first);
+  await until('the next map to be asked for', async () => query.mock.calls.length === 1);
+  await writer.query(`UPDATE seats SET status = 'HELD' WHERE event_id = '${event_id}'; COMMIT`);
+  await until('the next map', async () => (await etagOf(readMap())) !== first, 900);
 });
 
 test('a hold, a booking and a seat that was added show within five seconds, under another tag', async () => {
