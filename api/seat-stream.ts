@@ -36,8 +36,8 @@ export interface Viewer {
   reset(id: string): void;
 }
 
-/** Changes are gathered this long, so that a thousand viewers cost a thousand writes twenty times a second at most. */
-const GATHER_MS = 50;
+/** Changes are gathered this long, so that a thousand viewers cost a thousand writes ten times a second at most. */
+const GATHER_MS = 100;
 const BLOCK_MS = 5_000;
 /** A connection on which nothing comes for so long is dead: another one is made. */
 const SILENCE_MS = BLOCK_MS + 1_000;
