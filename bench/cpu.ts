@@ -61,7 +61,7 @@ export function cpuMsPerOperation(before: CpuSeconds, after: CpuSeconds, operati
   return Object.fromEntries(
     Object.entries(after).map(([name, seconds]) => [
       name,
-      Math.round(((seconds - (before[name] ?? 0)) * 100_000) / Math.max(1, operations)) / 100,
+      Math.round(((seconds - (before[name] ?? 0)) * 1_000_000) / Math.max(1, operations)) / 1_000,
     ]),
   );
 }

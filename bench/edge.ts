@@ -18,8 +18,8 @@ function adapt(config: string, api: URL, port: number, folder: string): string {
     .replace('server api:3000 resolve;', `server ${api.host};`)
     .replace('listen 8080;', `listen 127.0.0.1:${port};`)
     .replace('access_log /dev/stdout json;', 'access_log off;')
-    .replaceAll('/var/cache/nginx', folder)
-    .replaceAll(' /tmp/', ` ${folder}/`);
+    .replaceAll(' /tmp/', ` ${folder}/`)
+    .replaceAll('/var/cache/nginx', folder);
 }
 
 /** @returns undefined, with a word, where there is no nginx */

@@ -1,38 +1,52 @@
-/** The flash with its audience: live viewers and map reads beside it, of the API itself or of the edge. */
+/** The flash with its audience: live viewers and map reads beside it, of the API that sells, another one, or the edge. */
+import { gather } from './audience.ts';
 import { cpuMsPerOperation, cpuSeconds, residentMb } from './cpu.ts';
 import { startEdge } from './edge.ts';
 import { flash } from './flash.ts';
-import { createClient, openLoop, type Sample } from './load.ts';
-import type { Product } from './product.ts';
-import { ReaderPool } from './reader.ts';
+import { createClient, type Sample } from './load.ts';
+import { HOLD_SECONDS, type Product } from './product.ts';
 import { SEATS_PATH } from './scenarios.ts';
+import type { Part } from './stage.ts';
 import { latenciesByKind } from './stats.ts';
-import { watch } from './viewers.ts';
 
 const ATTEMPTS_PER_SECOND = 333;
 const MEMORY_EVERY_MS = 1_000;
 
-export interface Audience {
+export interface Onlookers {
   viewers?: number;
   maps_per_second?: number;
-  /** Who the maps are read from, and whether the reader has one already. */
-  maps_of?: 'api' | 'edge';
+  format?: 'full' | 'compact';
   conditional?: boolean;
+  /** Who serves them, where it is not the API that sells. */
+  served_by?: 'another API' | 'edge';
+}
+
+/** What serves the onlookers beside the API that sells; undefined where that does it. */
+function startServing({ stage, api }: Product, by: Onlookers['served_by'], progress: (line: string) => void) {
+  if (by === 'another API') return stage.run('api/server.js', { HOLD_SECONDS });
+  if (by === 'edge') return startEdge(api.url, progress);
+  return Promise.resolve(undefined);
 }
 
 export async function flashWithReaders(
-  { api, pids }: Product,
+  product: Product,
   seconds: number,
-  { viewers = 0, maps_per_second = 0, maps_of = 'api', conditional = false }: Audience,
+  { viewers = 0, maps_per_second = 0, format = 'full', conditional = false, served_by }: Onlookers,
   draw: (samples: Sample[]) => Promise<void>,
   progress: (line: string) => void,
 ) {
-  const client = createClient(api.url);
-  const edge = maps_of === 'edge' ? await startEdge(api.url, progress) : undefined;
-  const everybody = edge ? { ...pids, edge: edge.pid } : pids;
-  const live = await watch(new URL(`${SEATS_PATH}/stream`, api.url), viewers);
-  const mapsUrl = new URL(SEATS_PATH, edge?.url ?? api.url);
-  const readers = new ReaderPool(mapsUrl, await headersFor(mapsUrl, conditional));
+  const { api, pids } = product;
+  const serving: Part | undefined = await startServing(product, served_by, progress);
+  const everybody = serving && served_by ? { ...pids, [served_by]: serving.pid } : pids;
+  const seatsUrl = `${serving?.url ?? api.url}${SEATS_PATH}`;
+  const audience = await gather({
+    viewers,
+    stream_url: `${seatsUrl}/stream`,
+    maps_per_second,
+    maps_url: format === 'compact' ? `${seatsUrl}?format=compact` : seatsUrl,
+    conditional,
+    seconds,
+  });
   const before = cpuSeconds(everybody);
   const memory_mb: Record<string, number> = {};
   const noteMemory = () => {
@@ -40,34 +54,21 @@ export async function flashWithReaders(
       memory_mb[name] = Math.max(mb, memory_mb[name] ?? 0);
   };
   const noting = setInterval(noteMemory, MEMORY_EVERY_MS);
-  const reading = maps_per_second
-    ? openLoop({ per_second: maps_per_second, seconds, send: () => readers.read() })
-    : Promise.resolve([]);
+  const client = createClient(api.url);
   const { attempts, decisions } = await flash(client, ATTEMPTS_PER_SECOND, seconds);
-  const reads = await reading;
   clearInterval(noting);
   const cpu_ms_per_grant = cpuMsPerOperation(before, cpuSeconds(everybody), granted(attempts));
-  live.close();
-  readers.close();
+  const seen = await audience.leave();
   client.close();
-  await edge?.stop();
+  await serving?.stop();
   await draw(attempts);
   return {
     attempts: latenciesByKind(attempts),
     decisions: latenciesByKind(decisions),
-    live: latenciesByKind(live.samples),
-    maps: latenciesByKind(reads),
+    ...seen,
     cpu_ms_per_grant,
     most_memory_mb: memory_mb,
   };
 }
 
 const granted = (attempts: Sample[]) => attempts.filter(({ kind }) => kind === '201').length;
-
-async function headersFor(url: URL, conditional: boolean): Promise<Record<string, string>> {
-  const br = { 'accept-encoding': 'br' };
-  if (!conditional) return br;
-  const response = await fetch(url, { headers: br });
-  await response.arrayBuffer();
-  return { ...br, 'if-none-match': response.headers.get('etag') ?? '' };
-}

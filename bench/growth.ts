@@ -62,7 +62,7 @@ async function measure(pids: Record<string, number>, apis: Part[], events: strin
   const refusals_per_second = await closedLoop(CLIENTS, CLOSED_SECONDS, () => ask(n++, 0));
   for (const client of clients) client.close();
   const map = `/api/v1/events/${inTurn(events, 0)}/seats`;
-  const pools = apis.map(({ url }) => new ReaderPool(new URL(map, url), { 'accept-encoding': 'br' }));
+  const pools = apis.map(({ url }) => new ReaderPool({ url: new URL(map, url), conditional: false }));
   const maps_per_second = await closedLoop(CLIENTS, CLOSED_SECONDS, () => inTurn(pools, n++).read());
   for (const pool of pools) pool.close();
   return { attempts: latenciesByKind(attempts), cpu_ms_per_grant, refusals_per_second, maps_per_second };

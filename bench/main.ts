@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { latencyChart } from './chart.ts';
-import { flashWithReaders, type Audience } from './flash-readers.ts';
+import { flashWithReaders, type Onlookers } from './flash-readers.ts';
 import { growth } from './growth.ts';
 import { knee } from './knee.ts';
 import type { Sample } from './load.ts';
@@ -27,8 +27,8 @@ const draw = (name: string, title: string) => (samples: Sample[]) =>
 
 let kneePerSecond = Number(process.env['KNEE'] ?? 50);
 
-const flashAs = (name: string, audience: Audience) => (product: Product) =>
-  flashWithReaders(product, FLASH_SECONDS, audience, draw(name, 'Flash, 333 attempts/s'), progress);
+const flashAs = (name: string, onlookers: Onlookers) => (product: Product) =>
+  flashWithReaders(product, FLASH_SECONDS, onlookers, draw(name, 'Flash, 333 attempts/s'), progress);
 
 /** On services of their own. */
 const APART: Record<string, () => Promise<unknown>> = {
@@ -47,8 +47,17 @@ const SCENARIOS: Record<string, (product: Product) => Promise<unknown>> = {
   maps: (product) => maps(product, progress),
   flash: flashAs('flash', {}),
   'flash-with-viewers': flashAs('flash-with-viewers', { viewers: VIEWERS }),
-  'flash-with-edge': flashAs('flash-with-edge', { maps_per_second: MAPS_PER_SECOND, maps_of: 'edge' }),
-  'flash-with-polls': flashAs('flash-with-polls', { maps_per_second: MAPS_PER_SECOND, conditional: true }),
+  'flash-with-polls': flashAs('flash-with-polls', {
+    maps_per_second: MAPS_PER_SECOND,
+    conditional: true,
+    served_by: 'another API',
+  }),
+  'flash-with-compact': flashAs('flash-with-compact', {
+    maps_per_second: MAPS_PER_SECOND,
+    format: 'compact',
+    served_by: 'another API',
+  }),
+  'flash-with-edge': flashAs('flash-with-edge', { maps_per_second: MAPS_PER_SECOND, served_by: 'edge' }),
   storm: async ({ stage, database }) => ({
     last_seat_free_after_ms: await expiryStorm(stage.services.temporal_address, database, STORM_HOLDS),
   }),

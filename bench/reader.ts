@@ -4,21 +4,28 @@ import { connect, type Socket } from 'node:net';
 const END_OF_HEAD = Buffer.from('\r\n\r\n');
 const READ_TIMEOUT_MS = 30_000;
 
+/** What is read; in br, as browsers do. */
+export interface Reading {
+  url: URL;
+  /** Whether a reader who has the answer says so. */
+  conditional: boolean;
+}
+
 /** One keep-alive connection with one request under way at a time. */
-export class Reader {
+class Reader {
+  readonly #reading: Reading;
   readonly #socket: Socket;
-  readonly #request: Buffer;
+  #request: string;
   #left = 0;
   #inBody = false;
   #done: (status: string) => void = () => undefined;
   #failed: (error: Error) => void = () => undefined;
   #status = '';
-  bytes = 0;
 
-  constructor(url: URL, headers: Record<string, string>) {
-    const lines = Object.entries({ host: url.host, ...headers }).map(([name, value]) => `${name}: ${value}\r\n`);
-    this.#request = Buffer.from(`GET ${url.pathname}${url.search} HTTP/1.1\r\n${lines.join('')}\r\n`);
-    this.#socket = connect({ host: url.hostname, port: Number(url.port), noDelay: true });
+  constructor(reading: Reading) {
+    this.#reading = reading;
+    this.#request = this.#ask();
+    this.#socket = connect({ host: reading.url.hostname, port: Number(reading.url.port), noDelay: true });
     this.#socket.setTimeout(READ_TIMEOUT_MS, () => this.#socket.destroy(new Error('timeout')));
     this.#socket.on('data', (chunk) => this.#take(chunk));
     this.#socket.on('error', (error) => this.#failed(error));
@@ -36,15 +43,18 @@ export class Reader {
     this.#socket.destroy();
   }
 
+  #ask(etag?: string): string {
+    const { host, pathname, search } = this.#reading.url;
+    const condition = etag === undefined ? '' : `if-none-match: ${etag}\r\n`;
+    return `GET ${pathname}${search} HTTP/1.1\r\nhost: ${host}\r\naccept-encoding: br\r\n${condition}\r\n`;
+  }
+
   /** The heads of these answers are small and come in one piece. */
   #take(chunk: Buffer): void {
-    this.bytes += chunk.length;
     let body = chunk.length;
     if (!this.#inBody) {
       const head = chunk.indexOf(END_OF_HEAD);
-      const text = chunk.toString('latin1', 0, head);
-      this.#status = text.slice(9, 12);
-      this.#left = Number(/content-length: (\d+)/i.exec(text)?.[1] ?? 0);
+      this.#takeHead(chunk.toString('latin1', 0, head + END_OF_HEAD.length));
       this.#inBody = true;
       body -= head + END_OF_HEAD.length;
     }
@@ -52,6 +62,12 @@ export class Reader {
     if (this.#left > 0) return;
     this.#inBody = false;
     this.#done(this.#status);
+  }
+
+  #takeHead(head: string): void {
+    this.#status = head.slice(9, 12);
+    this.#left = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
+    if (this.#reading.conditional && this.#status === '200') this.#request = this.#ask(/etag: (.+)\r/i.exec(head)?.[1]);
   }
 }
 
@@ -64,10 +80,7 @@ export class ReaderPool {
   readonly #all: Reader[] = [];
   readonly #waiting: ((reader: Reader) => void)[] = [];
 
-  constructor(
-    readonly url: URL,
-    readonly headers: Record<string, string>,
-  ) {}
+  constructor(readonly reading: Reading) {}
 
   async read(): Promise<string> {
     const reader = await this.#take();
@@ -85,16 +98,12 @@ export class ReaderPool {
     return new Promise((resolve) => this.#waiting.push(resolve));
   }
 
-  get bytes(): number {
-    return this.#all.reduce((sum, { bytes }) => sum + bytes, 0);
-  }
-
   close(): void {
     for (const reader of this.#all) reader.close();
   }
 
   #open(): Reader {
-    const reader = new Reader(this.url, this.headers);
+    const reader = new Reader(this.reading);
     this.#all.push(reader);
     return reader;
   }
