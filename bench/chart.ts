@@ -8,7 +8,7 @@ const COLOURS = ['#1b6ca8', '#c0392b', '#2e8b57', '#b8860b', '#6a4c93', '#555555
 /** Latencies over time as a picture (SVG): a line for each kind of answer, its p99 in each second, on a log scale. */
 export function latencyChart(title: string, samples: readonly Sample[]): string {
   const kinds = [...new Set(samples.map(({ kind }) => kind))].sort();
-  const seconds = Math.ceil(Math.max(1, ...samples.map(({ due_ms }) => due_ms)) / 1_000);
+  const seconds = Math.ceil(samples.reduce((latest, { due_ms }) => Math.max(latest, due_ms), 1) / 1_000);
   const x = (second: number) => MARGIN + ((WIDTH - 2 * MARGIN) * second) / seconds;
   const y = (ms: number) => HEIGHT - MARGIN - ((HEIGHT - 2 * MARGIN) * Math.log10(Math.max(1, ms))) / 4;
   const grid = [1, 10, 100, 1_000, 10_000].map(
