@@ -33,15 +33,16 @@ export function createLayout(seats: readonly PlacedSeat[]): SeatLayout {
     Buffer.from(`${i === 0 ? '[' : ','}${JSON.stringify(seat).slice(0, -1)},"status":`),
   );
   const slot = PADDED[0]?.length ?? 0;
-  const statusAt: number[] = [];
-  let length = seats.length === 0 ? 1 : 0;
-  for (const part of parts) {
-    statusAt.push(length + part.length);
+  const count = seats.length; // the seats themselves are not kept: fifty thousand objects cost every garbage collection
+  const statusAt = new Uint32Array(count);
+  let length = count === 0 ? 1 : 0;
+  parts.forEach((part, i) => {
+    statusAt[i] = length + part.length;
     length += part.length + slot + 1;
-  }
+  });
   const template = Buffer.concat([
     ...parts.flatMap((part) => [part, PADDED[0] ?? Buffer.alloc(0), Buffer.from('}')]),
-    Buffer.from(seats.length === 0 ? '[]' : ']'),
+    Buffer.from(count === 0 ? '[]' : ']'),
   ]);
   const indexOf = new Map(seats.map(({ seat_id }, i) => [seat_id, i]));
 
@@ -50,7 +51,7 @@ export function createLayout(seats: readonly PlacedSeat[]): SeatLayout {
     json,
     indexOf,
     pack(statuses) {
-      const packed = Buffer.alloc(Math.ceil(seats.length / 4));
+      const packed = Buffer.alloc(Math.ceil(count / 4));
       for (const [seatId, status] of statuses) {
         const i = indexOf.get(seatId);
         if (i !== undefined) packed[i >> 2] = (packed[i >> 2] ?? 0) | (packedStatus(status) << ((i & 3) * 2));
