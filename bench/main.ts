@@ -16,7 +16,8 @@ import { refusals } from './refusals.ts';
 import { expiryStorm } from './storm.ts';
 
 const OUT = 'docs/bench';
-const FLASH_SECONDS = Number(process.env['FLASH_SECONDS'] ?? 60);
+const FLASH_SECONDS = 60;
+const LONG_FLASH_SECONDS = 600;
 const MAPS_PER_SECOND = 10_000;
 const VIEWERS = 1_000;
 const STORM_HOLDS = 2_000;
@@ -27,8 +28,10 @@ const draw = (name: string, title: string) => (samples: Sample[]) =>
 
 let kneePerSecond = Number(process.env['KNEE'] ?? 50);
 
-const flashAs = (name: string, onlookers: Onlookers) => (product: Product) =>
-  flashWithReaders(product, FLASH_SECONDS, onlookers, draw(name, 'Flash, 333 attempts/s'), progress);
+const flashAs =
+  (name: string, onlookers: Onlookers, seconds = FLASH_SECONDS) =>
+  (product: Product) =>
+    flashWithReaders(product, seconds, onlookers, draw(name, 'Flash, 333 attempts/s'), progress);
 
 /** On services of their own. */
 const APART: Record<string, () => Promise<unknown>> = {
@@ -58,6 +61,7 @@ const SCENARIOS: Record<string, (product: Product) => Promise<unknown>> = {
     served_by: 'another API',
   }),
   'flash-with-edge': flashAs('flash-with-edge', { maps_per_second: MAPS_PER_SECOND, served_by: 'edge' }),
+  'flash-ten-minutes': flashAs('flash-ten-minutes', {}, LONG_FLASH_SECONDS),
   storm: async ({ stage, database }) => ({
     last_seat_free_after_ms: await expiryStorm(stage.services.temporal_address, database, STORM_HOLDS),
   }),
