@@ -14,10 +14,11 @@ export interface Reading {
 /** One keep-alive connection with one request under way at a time. */
 class Reader {
   readonly #reading: Reading;
-  readonly #socket: Socket;
+  #socket: Socket;
   #request: string;
   #left = 0;
   #inBody = false;
+  #isLast = false;
   #done: (status: string) => void = () => undefined;
   #failed: (error: Error) => void = () => undefined;
   #status = '';
@@ -25,10 +26,17 @@ class Reader {
   constructor(reading: Reading) {
     this.#reading = reading;
     this.#request = this.#ask();
-    this.#socket = connect({ host: reading.url.hostname, port: Number(reading.url.port), noDelay: true });
-    this.#socket.setTimeout(READ_TIMEOUT_MS, () => this.#socket.destroy(new Error('timeout')));
-    this.#socket.on('data', (chunk) => this.#take(chunk));
-    this.#socket.on('error', (error) => this.#failed(error));
+    this.#socket = this.#connect();
+  }
+
+  #connect(): Socket {
+    const { hostname: host, port } = this.#reading.url;
+    const socket = connect({ host, port: Number(port), noDelay: true });
+    socket.setTimeout(READ_TIMEOUT_MS, () => socket.destroy());
+    socket.on('data', (chunk) => this.#take(chunk));
+    socket.on('error', (error) => this.#failed(error));
+    socket.on('close', () => socket === this.#socket && this.#failed(new Error('closed')));
+    return socket;
   }
 
   /** Resolves with the status once the whole body is there. */
@@ -61,11 +69,16 @@ class Reader {
     this.#left -= body;
     if (this.#left > 0) return;
     this.#inBody = false;
+    if (this.#isLast) {
+      this.#socket.destroy();
+      this.#socket = this.#connect();
+    }
     this.#done(this.#status);
   }
 
   #takeHead(head: string): void {
     this.#status = head.slice(9, 12);
+    this.#isLast = /connection: close/i.test(head); // as nginx says after a thousand
     this.#left = Number(/content-length: (\d+)/i.exec(head)?.[1] ?? 0);
     if (this.#reading.conditional && this.#status === '200') this.#request = this.#ask(/etag: (.+)\r/i.exec(head)?.[1]);
   }
