@@ -5,7 +5,7 @@ import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { freePort } from '../dev/ports.ts';
-import { until } from '../dev/supervise.ts';
+import { killGroup, until } from '../dev/supervise.ts';
 import type { Part } from './stage.ts';
 
 const READY_WITHIN_MS = 5_000;
@@ -33,7 +33,7 @@ export async function startEdge(apiUrl: string, progress: (line: string) => void
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const ended = once(nginx, 'exit');
-  const kill = () => nginx.kill('SIGKILL');
+  const kill = () => killGroup(nginx);
   process.once('exit', kill);
   const url = `http://127.0.0.1:${port}`;
   try {

@@ -106,7 +106,8 @@ async function becomeReady({ name, ready, readyWithinMs, hint }: Program, run: R
   });
 }
 
-function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
+/** Ends a process and those that it started, where they are still there. */
+export function killGroup({ pid, exitCode, signalCode }: ChildProcess): void {
   if (pid === undefined || exitCode !== null || signalCode !== null) return;
   try {
     process.kill(-pid, 'SIGKILL');
