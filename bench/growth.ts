@@ -2,7 +2,7 @@
 import type { Pool } from 'pg';
 import { cpuMsPerOperation, cpuSeconds } from './cpu.ts';
 import { closedLoop, createClient, openLoop } from './load.ts';
-import { HOLD_SECONDS, openProduct, sweep } from './product.ts';
+import { openProduct, sweep } from './product.ts';
 import { ReaderPool } from './reader.ts';
 import type { Part } from './stage.ts';
 import { latenciesByKind } from './stats.ts';
@@ -12,6 +12,7 @@ const EVENTS = [1, 10, 100];
 const SEATS = [1_000, 10_000, 50_000];
 const GRANTS_PER_SECOND = 24;
 const SECONDS = 8;
+const HOLD_SECONDS = '20';
 const CLOSED_SECONDS = 3;
 const CLIENTS = 32;
 
@@ -70,7 +71,7 @@ async function measure(pids: Record<string, number>, apis: Part[], events: strin
 
 /** All cases on the same services, one after the other, each with events of its own. */
 export async function growth(progress: (line: string) => void) {
-  const product = await openProduct(progress);
+  const product = await openProduct(progress, HOLD_SECONDS);
   const { stage, database, api } = product;
   const apis = [api];
   const others: Part[] = [];

@@ -25,11 +25,11 @@ export interface Product {
 /** What attempts are sent to. */
 export const targetOf = ({ api, pids }: Product): Target => ({ url: api.url, path: '/api/v1/reservations', pids });
 
-export async function openProduct(progress: (line: string) => void): Promise<Product> {
+export async function openProduct(progress: (line: string) => void, holdSeconds = HOLD_SECONDS): Promise<Product> {
   const stage = await openStage(progress);
   await prepareDatabase(stage.services.database_url, 'on');
   const worker = await stage.run('worker/main.js');
-  const api = await stage.run('api/server.js', { HOLD_SECONDS });
+  const api = await stage.run('api/server.js', { HOLD_SECONDS: holdSeconds });
   const database = new pg.Pool({ connectionString: stage.services.database_url, max: 20 });
   const redis = new Redis(stage.services.redis_url);
   return {

@@ -15,6 +15,7 @@ import { saysReady } from '../dev/supervise.ts';
 
 const READY_WITHIN_MS = 60_000;
 
+const HEAP_LIMIT = '--max-old-space-size=512'; // as in the Dockerfile
 const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
 
 const ServicePids = Type.Object({ pids: Type.Record(Type.String(), Type.Number()) });
@@ -46,7 +47,8 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
   async function run(program: string, settings: Record<string, string> = {}): Promise<Part> {
     const port = await freePort();
     const fast = process.env['FAST_WORKFLOWS'] === 'off' ? [] : ['--import', FAST_WORKFLOWS];
-    const child = spawn(process.execPath, [...fast, fileURLToPath(new URL(`../${program}`, import.meta.url))], {
+    const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
+    const child = spawn(process.execPath, [HEAP_LIMIT, ...fast, file], {
       detached: true,
       stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
       env: {

@@ -15,6 +15,7 @@ const STOP_WITHIN_MS = 15_000;
 const SAME_SIGNAL_MS = 500;
 const PREFERRED_PORTS = { postgres: 54320, redis: 63790, temporal: 7233, temporal_ui: 8233 };
 
+const HEAP_LIMIT = '--max-old-space-size=512'; // as in the Dockerfile
 const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
 
 /** What has been started, or is starting; to be stopped in the reverse order. */
@@ -105,7 +106,14 @@ function startChild(dataDir: DataDir, name: string, file: string, env: NodeJS.Pr
   const title = `--title=holdfast ${name} ${dataDir.path}`;
   return supervise({
     name,
-    command: [process.execPath, title, '--import', FAST_WORKFLOWS, fileURLToPath(new URL(file, import.meta.url))],
+    command: [
+      process.execPath,
+      title,
+      HEAP_LIMIT,
+      '--import',
+      FAST_WORKFLOWS,
+      fileURLToPath(new URL(file, import.meta.url)),
+    ],
     options: { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     ready: saysReady,
     readyWithinMs: READY_WITHIN_MS,
