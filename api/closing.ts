@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net';
-import { setTimeout as delay } from 'node:timers/promises';
+import { setImmediate as afterAccepting, setTimeout as delay } from 'node:timers/promises';
 import type { Api } from './http.ts';
 
 /** While it closes, every answer tells its client to connect elsewhere; who sends nothing for so long is cut off. */
@@ -20,6 +20,7 @@ export function letClientsLeave(app: Api): void {
   app.addHook('preClose', async () => {
     isClosing = true;
     await delay(LEAVE_WITHIN_MS);
+    await afterAccepting(); // the kernel resets whoever it let in and the server had not taken yet
     const closing = setInterval(() => {
       app.server.closeIdleConnections();
       // One on which nothing was ever asked, such as a browser opens ahead, does not count as idle.
