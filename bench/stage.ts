@@ -8,15 +8,13 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Type } from 'typebox';
 import { Value } from 'typebox/value';
+import { ENVIRONMENT, FAST_WORKFLOWS, HEAP_LIMIT } from '../dev/as-in-production.ts';
 import { DataDir } from '../dev/data-dir.ts';
 import { freePort } from '../dev/ports.ts';
 import { startServices, type Services } from '../dev/services.ts';
 import { saysReady } from '../dev/supervise.ts';
 
 const READY_WITHIN_MS = 60_000;
-
-const HEAP_LIMIT = '--max-old-space-size=512'; // as in the Dockerfile
-const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
 
 const ServicePids = Type.Object({ pids: Type.Record(Type.String(), Type.Number()) });
 
@@ -46,7 +44,7 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
 
   async function run(program: string, settings: Record<string, string> = {}): Promise<Part> {
     const port = await freePort();
-    const fast = process.env['FAST_WORKFLOWS'] === 'off' ? [] : ['--import', FAST_WORKFLOWS];
+    const fast = process.env['FAST_WORKFLOWS'] === 'off' ? [] : FAST_WORKFLOWS;
     const file = fileURLToPath(new URL(`../${program}`, import.meta.url));
     const child = spawn(process.execPath, [HEAP_LIMIT, ...fast, file], {
       detached: true,
@@ -58,7 +56,7 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
         REDIS_URL: services.redis_url,
         TEMPORAL_ADDRESS: services.temporal_address,
         LOG_LEVEL: 'error',
-        MALLOC_ARENA_MAX: '2', // as in the Dockerfile
+        ...ENVIRONMENT,
         ...settings,
       },
     });

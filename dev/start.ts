@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { prepareDatabase } from '../db/prepare.ts';
 import { readSettings, requireKeyOrLoopback, type Settings } from '../runtime/config.ts';
+import { ENVIRONMENT, FAST_WORKFLOWS, HEAP_LIMIT } from './as-in-production.ts';
 import { DataDir } from './data-dir.ts';
 import { freePort, listenProblem } from './ports.ts';
 import { startServices, type Services, type ServicesOptions } from './services.ts';
@@ -14,9 +15,6 @@ const STOP_WITHIN_MS = 15_000;
 /** npm passes a Ctrl-C on to us, which the terminal has sent us too: what follows this soon is the same one. */
 const SAME_SIGNAL_MS = 500;
 const PREFERRED_PORTS = { postgres: 54320, redis: 63790, temporal: 7233, temporal_ui: 8233 };
-
-const HEAP_LIMIT = '--max-old-space-size=512'; // as in the Dockerfile
-const FAST_WORKFLOWS = new URL('../worker/fast-workflows.js', import.meta.url).href;
 
 /** What has been started, or is starting; to be stopped in the reverse order. */
 const started: Stoppable[] = [];
@@ -97,7 +95,7 @@ function childEnvironment(services: Services, port: number): NodeJS.ProcessEnv {
     TEMPORAL_ADDRESS: services.temporal_address,
     CORS_ORIGINS: [process.env['CORS_ORIGINS'], ...uiOrigins(services)].join(),
     LOG_LEVEL: process.env['LOG_LEVEL'] ?? 'warn', // a person reads along
-    MALLOC_ARENA_MAX: '2', // as in the Dockerfile
+    ...ENVIRONMENT,
   };
 }
 
@@ -106,14 +104,7 @@ function startChild(dataDir: DataDir, name: string, file: string, env: NodeJS.Pr
   const title = `--title=holdfast ${name} ${dataDir.path}`;
   return supervise({
     name,
-    command: [
-      process.execPath,
-      title,
-      HEAP_LIMIT,
-      '--import',
-      FAST_WORKFLOWS,
-      fileURLToPath(new URL(file, import.meta.url)),
-    ],
+    command: [process.execPath, title, HEAP_LIMIT, ...FAST_WORKFLOWS, fileURLToPath(new URL(file, import.meta.url))],
     options: { env, stdio: ['ignore', 'inherit', 'inherit', 'ipc'] },
     ready: saysReady,
     readyWithinMs: READY_WITHIN_MS,
