@@ -90,7 +90,7 @@ test('nobody waits for a map that is read all the time: it is made anew before i
   const etagOf = async (reply: Promise<Response>) => (await reply).headers.get('etag');
   const first = await etagOf(readMap());
   const writer = await system.stores.database.connect();
-  onTestFinished(() => writer.release());
+  onTestFinished(() => writer.release(true));
   await writer.query('BEGIN; LOCK TABLE seats');
   const query = watchDatabase();
   vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 4_000 });
