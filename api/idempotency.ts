@@ -57,7 +57,7 @@ const isFinal = (status: number) => status < 500 && status !== 429;
 
 /**
  * Answers a request once. Two at once with the same key both do the work, which is idempotent by its ids, and both
- * answer what was stored first.
+ * answer what was stored first; `takeBack` undoes the work whose answer is not told.
  * @throws Problem IDEMPOTENCY_KEY_REUSED when the key was used with another body
  */
 export function createIdempotency(database: Pool) {
@@ -84,6 +84,7 @@ export function createIdempotency(database: Pool) {
     { scope, key, body }: KeyedRequest,
     work: (isRepeat: boolean) => Promise<Answer>,
     toAnswer: (problem: Problem) => Answer,
+    takeBack: (untold: Answer) => Promise<void> = async () => undefined,
   ): Promise<Answer> {
     if (key === undefined) return work(false);
     const hash = hashOf(body);
@@ -98,7 +99,9 @@ export function createIdempotency(database: Pool) {
       text: STORE_ANSWER,
       values: [scope, key, answer.status, JSON.stringify(answer.headers), JSON.stringify(answer.body)],
     });
-    return rowCount === 1 ? answer : ((await claimKey(scope, key, hash)).before ?? answer);
+    const told = rowCount === 1 ? answer : ((await claimKey(scope, key, hash)).before ?? answer);
+    if (told.headers['location'] !== answer.headers['location']) await takeBack(answer);
+    return told;
   };
 }
 

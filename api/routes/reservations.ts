@@ -1,5 +1,6 @@
 import { createHash, randomUUID } from 'node:crypto';
 import { Type, type Static } from 'typebox';
+import { Value } from 'typebox/value';
 import type { Hold, SeatLimit } from '../../activities/seat-holds.ts';
 import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
 import { ANSWER_WITHIN_MS, type Reserved } from '../../workflows/messages.ts';
@@ -151,6 +152,13 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     throw unavailable('The seats could not be held right now. Retry with the same Idempotency-Key.');
   }
 
+  /** Releases a hold that its client is not told of: a retry with its key was refused first, while it waited. */
+  async function takeBackHold({ body }: Answer): Promise<void> {
+    if (!Value.Check(Reservation, body)) return;
+    // Where the release fails the hold runs out by itself.
+    await workflows.release(body.reservation_id).catch(() => undefined);
+  }
+
   api.post(
     '/reservations',
     {
@@ -194,6 +202,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
             hasLeft: () => raw.socket.destroyed,
           }),
         (problem) => problemAnswer(problem, '/api/v1/reservations'),
+        takeBackHold,
       );
       return sendAnswer(reply, answer);
     },

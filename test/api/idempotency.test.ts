@@ -272,6 +272,23 @@ test('a hold whose client leaves before its turn is not made after its retry was
   expect((await hold(seats, newKey(), 'cat')).status).toBe(201);
 });
 
+test('a hold whose retry was refused while it waited for its turn is taken back', async () => {
+  const gate = new Gate({ isAway: false });
+  const slow = await startApi(stores, 600, gate);
+  const seats = takeSeats(1);
+  const key = newKey();
+  const first = buyerAt(slow.url).hold(house.event_id, seats, 'ann', key);
+  await until('the first try waits for its turn', async () => gate.waiting > 0);
+  const { body: bobs } = await hold(seats, newKey(), 'bob');
+  const retry = await hold(seats, key);
+  expectProblem(retry, 409, 'SEATS_UNAVAILABLE');
+  await buyer.release(bobs.reservation_id);
+  gate.open();
+  expectReplay(await first, retry);
+  await slow.stop();
+  expect((await hold(seats, newKey(), 'cat')).status).toBe(201);
+});
+
 test('a key of 255 visible characters is taken', async () => {
   const key = { 'idempotency-key': '~'.repeat(255) };
   const seats = takeSeats(1);
