@@ -8,7 +8,9 @@ const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-const LEAST = 1;
+/** Of a whole one: then a place rests three times as long as its hold took. */
+const LEAST = 0.25;
+const LONGEST_REST_MS = 200;
 const MOST = 256;
 /** Of the limit, while Redis is away: then a refusal costs a workflow and two statements too. */
 const SHARE_WITHOUT_FILTER = 0.5;
@@ -74,7 +76,8 @@ interface Waiting {
  * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
  * tenth is slower than the target (additive increase, multiplicative decrease, as in TCP). A burst over the limit
  * waits for its turn. In an overload nobody waits: who is over the limit is told at once when to come back, which
- * costs nothing behind the API, and those admitted stay quick. Without the filter in Redis half as many are let in.
+ * costs nothing behind the API, and those admitted stay quick. Where even one hold at a time is slow, since others want
+ * the processor too, its place rests before the next. Without the filter in Redis half as many are let in.
  */
 export class Admission {
   readonly #filter: Pick<SeatLocks, 'isAway'>;
@@ -93,7 +96,12 @@ export class Admission {
   }
 
   get limit(): number {
-    return Math.max(LEAST, Math.floor(this.#filter.isAway ? this.#limit * SHARE_WITHOUT_FILTER : this.#limit));
+    return Math.max(1, Math.floor(this.#share));
+  }
+
+  /** Below one it is the part of the time in which a hold may be under way. */
+  get #share(): number {
+    return this.#filter.isAway ? this.#limit * SHARE_WITHOUT_FILTER : this.#limit;
   }
 
   get underWay(): number {
@@ -114,13 +122,20 @@ export class Admission {
     try {
       return await hold(waits);
     } finally {
-      this.#underWay--;
-      this.#latencies.push(performance.now() - startedAt);
+      const tookMs = performance.now() - startedAt;
+      this.#latencies.push(tookMs);
       this.#adapt();
-      while (this.#underWay < this.limit && this.#queue.length > 0) {
-        this.#enter();
-        this.#next()?.begin();
-      }
+      const restMs = this.#isOverloaded() ? tookMs * (1 / this.#share - 1) : 0;
+      if (restMs > 0) setTimeout(() => this.#leave(), Math.min(restMs, LONGEST_REST_MS));
+      else this.#leave();
+    }
+  }
+
+  #leave(): void {
+    this.#underWay--;
+    while (this.#underWay < this.limit && this.#queue.length > 0) {
+      this.#enter();
+      this.#next()?.begin();
     }
   }
 
@@ -178,7 +193,8 @@ export class Admission {
     const sorted = this.#latencies.sort((a, b) => a - b);
     const slow = sorted[Math.floor(sorted.length * SLOW_SHARE)] ?? 0;
     if (slow > TARGET_MS) this.#limit = Math.max(LEAST, this.#limit * BACK_OFF);
-    else if (this.#mostUnderWay >= Math.floor(this.#limit)) this.#limit = Math.min(MOST, this.#limit + 1);
+    else if (this.#mostUnderWay >= Math.floor(this.#limit))
+      this.#limit = Math.min(MOST, this.#limit + Math.min(1, this.#limit));
     this.#latencies = [];
     this.#mostUnderWay = this.#underWay;
     this.#windowEndsAt = performance.now() + WINDOW_MS;

@@ -42,6 +42,25 @@ test('slow holds lower it, but never to nothing', async () => {
   expect(admission.limit).toBe(1);
 });
 
+test('in an overload a place rests where even one hold at a time is slow', async () => {
+  const admission = new Admission(redis);
+  await offer(admission, 100, 10, hold(50));
+  const outcomes = await offer(admission, 100, 10, hold(50));
+  const held = outcomes.filter((it) => it === 'held').length;
+  expect(held).toBeGreaterThan(40); // of the two hundred that would follow each other without a rest
+  expect(held).toBeLessThan(60);
+});
+
+test('without an overload no place rests', async () => {
+  const admission = new Admission(redis);
+  for (let n = 0; n < 50; n++) {
+    const held = outcome(admission.run(hold(50)));
+    await vi.advanceTimersByTimeAsync(50);
+    expect(await held).toBe('held');
+    expect(admission.underWay).toBe(0);
+  }
+});
+
 test('a burst waits for its turn and is served whole', async () => {
   const admission = new Admission(redis);
   const burst = Promise.all(Array.from({ length: 200 }, () => outcome(admission.run(hold(30)))));

@@ -399,6 +399,14 @@ export const MUTANTS: Mutant[] = [
     red: ['test/api/admission.test.ts', 'slow holds lower it, but never to nothing'],
   },
   {
+    rule: ADMISSION,
+    broken: 'no place rests',
+    file: 'api/admission.ts',
+    replace: `tookMs * (1 / this.#share - 1)`,
+    by: `0`,
+    red: ['test/api/admission.test.ts', 'in an overload a place rests'],
+  },
+  {
     rule: REDIS_LOST,
     broken: 'without the filter as many are let in',
     file: 'api/admission.ts',
