@@ -7,10 +7,10 @@ import type { Answer, MicroCache } from '../micro-cache.ts';
 import { VALIDATED, withHeaders } from '../openapi.ts';
 import { Problem, refusals } from '../problems.ts';
 import type { SeatLayout } from '../seat-layout.ts';
-import { SEAT_MAP_TTL_MS, encode, type Encoded, type Encoding, type SeatMap } from '../seat-maps.ts';
+import { SEAT_MAP_TTL_MS, encode, type Encoding, type SeatMap } from '../seat-maps.ts';
 
-/** Layouts in memory, each about 5 MB for 50,000 seats. */
-const MAX_LAYOUTS = 10;
+/** Layouts in memory, in one encoding each: of 50,000 seats about 7 MB, or half a megabyte where it is compressed. */
+const MAX_LAYOUTS = 20;
 
 const ShowQuery = Type.Object({ show_time: Type.Optional(Type.String({ format: 'date-time' })) });
 
@@ -44,21 +44,21 @@ const isMatch = (ifNoneMatch: string | undefined, etag: string) =>
 interface Representation {
   media_type: string;
   tag: string;
-  bodies: Encoded;
+  body(encoding: Encoding): Promise<Buffer>;
 }
 
 /**
  * Sends a body that is compressed already; 304 where the client has it.
  * @param keep keeps the answer for others who ask the same
  */
-function sendEncoded(
+async function sendEncoded(
   reply: FastifyReply,
-  { media_type, tag, bodies }: Representation,
+  { media_type, tag, body: bodyIn }: Representation,
   keep: (answer: Answer) => void = () => undefined,
-): FastifyReply {
+): Promise<FastifyReply> {
   const { headers } = reply.request;
   const encoding = negotiate(headers['accept-encoding']);
-  const body = bodies[encoding];
+  const body = await bodyIn(encoding);
   const etag = `"${tag}-${encoding}"`;
   reply.headers({ etag, vary: 'Accept-Encoding' });
   const bodyHeaders = {
@@ -90,9 +90,9 @@ export async function seatRoutes(
   api: Api,
   { catalog, seatMaps, microCache }: ApiDependencies & { microCache: MicroCache },
 ): Promise<void> {
-  const layouts = new LRUCache<string, Encoded, SeatLayout>({
+  const layouts = new LRUCache<string, Buffer, { layout: SeatLayout; encoding: Encoding }>({
     max: MAX_LAYOUTS,
-    fetchMethod: (_id, _before, { context: layout }) => encode(layout.json),
+    fetchMethod: (_key, _before, { context: { layout, encoding } }) => encode(layout.json, encoding),
   });
 
   function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, query: Static<typeof SeatsQuery>) {
@@ -100,12 +100,11 @@ export async function seatRoutes(
     const secondsLeft = Math.floor((expiresAtMs - Date.now()) / 1_000);
     const keep = (answer: Answer) => microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
     reply.headers({ 'cache-control': cacheControl(secondsLeft), 'seat-stream-position': map.position });
-    if (query.format === 'full') {
-      return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, bodies: map.full }, keep);
-    }
+    const { format } = query;
+    const body = (encoding: Encoding) => seatMaps.bodyOf({ map, format, encoding });
+    if (format === 'full') return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, body }, keep);
     reply.header('link', `<${layoutPath(eventId, map.layout.id, query.show_time)}>; rel="describedby"`);
-    const compact = { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, bodies: map.compact };
-    return sendEncoded(reply, compact, keep);
+    return sendEncoded(reply, { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, body }, keep);
   }
 
   api.get(
@@ -167,10 +166,13 @@ export async function seatRoutes(
     async ({ params, query }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
       const layout = entry.layouts.get(requireShow(entry, query.show_time));
-      const bodies = layout?.id === params.layout_id ? await layouts.fetch(layout.id, { context: layout }) : undefined;
-      if (!bodies) throw new Problem('LAYOUT_NOT_FOUND', 'The seats are laid out anew: read the map again.');
+      if (layout?.id !== params.layout_id) {
+        throw new Problem('LAYOUT_NOT_FOUND', 'The seats are laid out anew: read the map again.');
+      }
+      const body = (encoding: Encoding) =>
+        layouts.forceFetch(`${layout.id} ${encoding}`, { context: { layout, encoding } });
       reply.header('cache-control', 'public, max-age=31536000, immutable');
-      return sendEncoded(reply, { media_type: JSON_TYPE, tag: params.layout_id, bodies });
+      return sendEncoded(reply, { media_type: JSON_TYPE, tag: params.layout_id, body });
     },
   );
 }

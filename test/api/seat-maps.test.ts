@@ -1,8 +1,13 @@
 /** The seat map as it is read ten thousand times a second: cheap, and never more than five seconds old. */
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
+import { createCatalog } from '../../api/catalog.ts';
+import { createQueries } from '../../api/queries.ts';
+import { createSeatMaps } from '../../api/seat-maps.ts';
+import { createSeatStream } from '../../api/seat-stream.ts';
 import type { Seat } from '../../domain/model.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { addEvent, addSeats } from '../support/house.ts';
+import { log } from '../support/stores.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
@@ -100,6 +105,30 @@ test('nobody waits for a map that is read all the time: it is made anew before i
   await until('the next map to be asked for', async () => query.mock.calls.length === 1);
   await writer.query(`UPDATE seats SET status = 'HELD' WHERE event_id = '${event_id}'; COMMIT`);
   await until('the next map', async () => (await etagOf(readMap())) !== first, 900);
+});
+
+test('what is sent of a map is ready when the next one takes its place; the rest is made when it is asked for', async () => {
+  const { database, redis, redisUrl } = system.stores;
+  const { event_id } = await addEvent(database, 5);
+  const queries = createQueries(database);
+  const stream = createSeatStream(redisUrl, redis, log);
+  onTestFinished(() => stream.close());
+  const seatMaps = createSeatMaps(redis, queries, stream);
+  const entry = await createCatalog(queries).get(event_id);
+  if (!entry) throw new Error('the event is there');
+  const first = await seatMaps.get(entry, undefined);
+  const body = await seatMaps.bodyOf({ map: first, format: 'full', encoding: 'br' });
+  await database.query(`UPDATE seats SET status = 'HELD' WHERE event_id = $1`, [event_id]);
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 4_000 });
+  await seatMaps.get(entry, undefined);
+  vi.useRealTimers();
+  let map = first;
+  await until('the next map', async () => (map = await seatMaps.get(entry, undefined)).tag !== first.tag);
+  const render = vi.spyOn(map.layout, 'render');
+  expect(await seatMaps.bodyOf({ map, format: 'full', encoding: 'br' })).not.toEqual(body);
+  expect(render).not.toHaveBeenCalled();
+  await seatMaps.bodyOf({ map, format: 'full', encoding: 'gzip' });
+  expect(render).toHaveBeenCalledOnce();
 });
 
 test('a hold, a booking and a seat that was added show within five seconds, under another tag', async () => {
