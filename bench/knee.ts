@@ -1,10 +1,12 @@
-/** Grants: how many a second, and what one costs, beside the floors. */
+/** Grants: how many a second, beside the floors. */
 import { prepareDatabase } from '../db/prepare.ts';
-import { findKnee, freshPairs, offer } from './scenarios.ts';
+import { findKnee, freshPairs, offer, type Knee } from './scenarios.ts';
 import { openStage, type Part } from './stage.ts';
 
 const RATES = [20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280];
 const HOLD_SECONDS = '600'; // no timer fires into the measurement
+/** One slow second ends a climb too soon: the better of two counts, for us and for the floor. */
+const CLIMBS = 2;
 const F1_PER_SECOND = 333;
 const F1_SECONDS = 8;
 
@@ -20,15 +22,20 @@ export async function knee(progress: (line: string) => void) {
     await stage.stop();
     return result;
   };
-  const floor = (path: string) =>
-    alone('bench/floors.js', ({ url }, pids) => findKnee({ url, path, pids }, RATES, nextSeats, progress));
-  const f2 = await floor('/f2');
-  const ours = await alone('api/server.js', ({ url }, pids) =>
-    findKnee({ url, path: '/api/v1/reservations', pids }, RATES, nextSeats, progress),
-  );
-  const f3 = await floor('/f3');
+  const climb = (program: string, path: string) =>
+    alone(program, ({ url }, pids) => findKnee({ url, path, pids }, RATES, nextSeats, progress));
+  const f2: Knee[] = [];
+  const ours: Knee[] = [];
+  for (let n = 0; n < CLIMBS; n++) {
+    f2.push(await climb('bench/floors.js', '/f2'));
+    ours.push(await climb('api/server.js', '/api/v1/reservations'));
+  }
+  const f3 = await climb('bench/floors.js', '/f3');
   const f1 = await alone('bench/floors.js', ({ url }, pids) =>
     offer({ url, path: '/f1', pids }, F1_PER_SECOND, F1_SECONDS, nextSeats),
   );
-  return { f1: f1.step, f2, f3, ours, ratio_to_f2: ours.granted_per_second / Math.max(1, f2.granted_per_second) };
+  const [best, bestOfF2] = [bestOf(ours), bestOf(f2)];
+  return { f1: f1.step, f2, f3, ours, granted_per_second: best, ratio_to_f2: best / Math.max(1, bestOfF2) };
 }
+
+const bestOf = (climbs: Knee[]) => Math.max(...climbs.map(({ granted_per_second }) => granted_per_second));

@@ -5,6 +5,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { latencyChart } from './chart.ts';
 import { flashWithReaders, type Onlookers } from './flash-readers.ts';
+import { grantCost } from './grant-cost.ts';
 import { growth } from './growth.ts';
 import { knee } from './knee.ts';
 import type { Sample } from './load.ts';
@@ -37,9 +38,10 @@ const flashAs =
 const APART: Record<string, () => Promise<unknown>> = {
   knee: async () => {
     const result = await knee(progress);
-    kneePerSecond = result.ours.granted_per_second;
+    kneePerSecond = result.granted_per_second;
     return result;
   },
+  'grant-cost': () => grantCost(progress),
   'real-server': () => realServer(progress),
   growth: () => growth(progress),
 };
