@@ -3,16 +3,19 @@ import { gather } from './audience.ts';
 import { cpuMsPerOperation, cpuSeconds, residentMb } from './cpu.ts';
 import { startEdge } from './edge.ts';
 import { flash } from './flash.ts';
-import { createClient, type Sample } from './load.ts';
+import { closedLoop, createClient, type Sample } from './load.ts';
 import { HOLD_SECONDS, type Product } from './product.ts';
+import { ReaderPool, type Reading } from './reader.ts';
 import { SEATS_PATH } from './scenarios.ts';
 import type { Part } from './stage.ts';
 import { latenciesByKind } from './stats.ts';
 
 const ATTEMPTS_PER_SECOND = 333;
 const MEMORY_EVERY_MS = 1_000;
+const WARM_UP_READERS = 32;
+const WARM_UP_SECONDS = 2;
 
-export interface Onlookers {
+export interface AudienceOptions {
   viewers?: number;
   maps_per_second?: number;
   format?: 'full' | 'compact';
@@ -21,29 +24,38 @@ export interface Onlookers {
   served_by?: 'another API' | 'edge';
 }
 
-/** What serves the onlookers beside the API that sells; undefined where that does it. */
-function startServing({ stage, api }: Product, by: Onlookers['served_by'], progress: (line: string) => void) {
+/** What serves the audience beside the API that sells; undefined where that does it. */
+function startServing({ stage, api }: Product, by: AudienceOptions['served_by'], progress: (line: string) => void) {
   if (by === 'another API') return stage.run('api/server.js', { HOLD_SECONDS });
   if (by === 'edge') return startEdge(api.url, progress);
   return Promise.resolve(undefined);
 }
 
+/** A process that has just been started compiles its code while its first readers wait. */
+async function warmUp(reading: Reading): Promise<void> {
+  const readers = new ReaderPool(reading);
+  await closedLoop(WARM_UP_READERS, WARM_UP_SECONDS, () => readers.read());
+  readers.close();
+}
+
 export async function flashWithReaders(
   product: Product,
   seconds: number,
-  { viewers = 0, maps_per_second = 0, format = 'full', conditional = false, served_by }: Onlookers,
+  { viewers = 0, maps_per_second = 0, format = 'full', conditional = false, served_by }: AudienceOptions,
   draw: (samples: Sample[]) => Promise<void>,
   progress: (line: string) => void,
 ) {
   const { api, pids } = product;
   const serving: Part | undefined = await startServing(product, served_by, progress);
-  const everybody = serving && served_by ? { ...pids, [served_by]: serving.pid } : pids;
   const seatsUrl = `${serving?.url ?? api.url}${SEATS_PATH}`;
+  const mapsUrl = `${seatsUrl}${format === 'compact' ? '?format=compact' : ''}`;
+  if (maps_per_second > 0) await warmUp({ url: new URL(mapsUrl), conditional });
+  const everybody = serving && served_by ? { ...pids, [served_by]: serving.pid } : pids;
   const audience = await gather({
     viewers,
     stream_url: `${seatsUrl}/stream`,
     maps_per_second,
-    maps_url: format === 'compact' ? `${seatsUrl}?format=compact` : seatsUrl,
+    maps_url: mapsUrl,
     conditional,
     seconds,
   });

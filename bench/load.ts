@@ -49,10 +49,12 @@ export interface Answer {
 }
 
 const REQUEST_TIMEOUT_MS = 30_000;
+/** Sooner than the server ends an idle connection, which may be just as a request is sent on it. */
+const IDLE_TIMEOUT_MS = 60_000;
 
 /** A JSON client that keeps its connections. */
 export function createClient(base: string) {
-  const agent = new Agent({ keepAlive: true, maxSockets: 2_000 });
+  const agent = new Agent({ keepAlive: true, maxSockets: 2_000, timeout: IDLE_TIMEOUT_MS });
   const url = new URL(base);
 
   function call(method: string, path: string, body?: unknown, headers: Record<string, string> = {}): Promise<Answer> {

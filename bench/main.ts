@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { latencyChart } from './chart.ts';
-import { flashWithReaders, type Onlookers } from './flash-readers.ts';
+import { flashWithReaders, type AudienceOptions } from './flash-readers.ts';
 import { grantCost } from './grant-cost.ts';
 import { growth } from './growth.ts';
 import { knee } from './knee.ts';
@@ -30,9 +30,9 @@ const draw = (name: string, title: string) => (samples: Sample[]) =>
 let kneePerSecond = Number(process.env['KNEE'] ?? 50);
 
 const flashAs =
-  (name: string, onlookers: Onlookers, seconds = FLASH_SECONDS) =>
+  (name: string, audience: AudienceOptions, seconds = FLASH_SECONDS) =>
   (product: Product) =>
-    flashWithReaders(product, seconds, onlookers, draw(name, 'Flash, 333 attempts/s'), progress);
+    flashWithReaders(product, seconds, audience, draw(name, 'Flash, 333 attempts/s'), progress);
 
 /** On services of their own. */
 const APART: Record<string, () => Promise<unknown>> = {
@@ -65,7 +65,11 @@ const SCENARIOS: Record<string, (product: Product) => Promise<unknown>> = {
     format: 'compact',
     served_by: 'another API',
   }),
-  'flash-with-edge': flashAs('flash-with-edge', { maps_per_second: MAPS_PER_SECOND, served_by: 'edge' }),
+  'flash-with-edge': flashAs('flash-with-edge', {
+    maps_per_second: MAPS_PER_SECOND,
+    conditional: true,
+    served_by: 'edge',
+  }),
   'flash-ten-minutes': flashAs('flash-ten-minutes', {}, LONG_FLASH_SECONDS),
   storm: async ({ stage, database }) => ({
     last_seat_free_after_ms: await expiryStorm(stage.services.temporal_address, database, STORM_HOLDS),
