@@ -3,12 +3,16 @@ import { Problem } from './problems.ts';
 
 /** A grant is to be answered within 100 ms; most of them well within it, so that the slowest still are. */
 const TARGET_MS = 30;
+/** Where even the quickest takes long, since a service is far away, slow is what takes so many times as long. */
+const SLOW_TIMES = 2;
+/** By so much the quickest rises each time that the limit is looked at, lest it be remembered for ever. */
+const FORGETTING = 1.002;
 /** The limit is looked at again after this many holds, or this long. */
 const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-/** Of a whole one: then a place rests three times as long as its hold took. */
+/** Of a whole one: then a place rests three times as long as its hold took, but not longer than the next line says. */
 const LEAST = 0.25;
 const LONGEST_REST_MS = 200;
 const MOST = 256;
@@ -74,7 +78,7 @@ interface Waiting {
 
 /**
  * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
- * tenth is slower than the target (additive increase, multiplicative decrease, as in TCP). A burst over the limit
+ * tenth is slower than the target, or than twice the quickest (additive increase, multiplicative decrease, as in TCP). A burst over the limit
  * waits for its turn. In an overload nobody waits: who is over the limit is told at once when to come back, which
  * costs nothing behind the API, and those admitted stay quick. Where even one hold at a time is slow, since others want
  * the processor too, its place rests before the next. Without the filter in Redis half as many are let in.
@@ -85,6 +89,7 @@ export class Admission {
   #underWay = 0;
   #mostUnderWay = 0;
   #latencies: number[] = [];
+  #quickestMs = Infinity;
   #windowEndsAt = 0;
   readonly #queue: Waiting[] = [];
   #queueSince = 0;
@@ -192,7 +197,9 @@ export class Admission {
     if (this.#latencies.length < WINDOW_HOLDS && performance.now() < this.#windowEndsAt) return;
     const sorted = this.#latencies.sort((a, b) => a - b);
     const slow = sorted[Math.floor(sorted.length * SLOW_SHARE)] ?? 0;
-    if (slow > TARGET_MS) this.#limit = Math.max(LEAST, this.#limit * BACK_OFF);
+    this.#quickestMs = Math.min(sorted[0] ?? 0, this.#quickestMs * FORGETTING);
+    if (slow > Math.max(TARGET_MS, this.#quickestMs * SLOW_TIMES))
+      this.#limit = Math.max(LEAST, this.#limit * BACK_OFF);
     else if (this.#mostUnderWay >= Math.floor(this.#limit))
       this.#limit = Math.min(MOST, this.#limit + Math.min(1, this.#limit));
     this.#latencies = [];

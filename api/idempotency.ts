@@ -84,7 +84,7 @@ export function createIdempotency(database: Pool) {
     { scope, key, body }: KeyedRequest,
     work: (isRepeat: boolean) => Promise<Answer>,
     toAnswer: (problem: Problem) => Answer,
-    takeBack: (untold: Answer) => Promise<void> = async () => undefined,
+    takeBack: (untold: Answer) => void = () => undefined,
   ): Promise<Answer> {
     if (key === undefined) return work(false);
     const hash = hashOf(body);
@@ -100,7 +100,7 @@ export function createIdempotency(database: Pool) {
       values: [scope, key, answer.status, JSON.stringify(answer.headers), JSON.stringify(answer.body)],
     });
     const told = rowCount === 1 ? answer : ((await claimKey(scope, key, hash)).before ?? answer);
-    if (told.headers['location'] !== answer.headers['location']) await takeBack(answer);
+    if (told.headers['location'] !== answer.headers['location']) takeBack(answer);
     return told;
   };
 }

@@ -30,12 +30,12 @@ export const SEAT_MAP_TTL_MS = 5_000;
 const REFRESH_MS = 3_500;
 /** An older one goes on when PostgreSQL does not answer within this. */
 const PATIENCE_MS = 1_000;
-/** Statuses of a stadium are 12.5 KB. */
-const MAX_MAPS = 1_000;
+/** Of all maps in memory, with their layouts, about 400 bytes each. */
+const MAX_SEATS = 500_000;
 /** Of all bodies in memory. */
 const MAX_BODY_BYTES = 128 * 1024 * 1024;
-/** A body that was not sent for so long is not made again with the next map. */
-const BODY_TTL_MS = 3_000;
+/** A body that nobody asked for in this time goes, and is not made again with the next map. */
+const BODY_TTL_MS = 2_000;
 
 const brotli = promisify(brotliCompress);
 const gzipped = promisify(gzip);
@@ -72,16 +72,12 @@ const bodyKey = ({ map, format, encoding }: Body) => `${map.tag} ${format} ${enc
 /** A map that is fresh in memory or Redis is not asked of PostgreSQL; one that is not is read once for all who wait. */
 export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStream) {
   const maps = new LRUCache<string, SeatMap, Show>({
-    max: MAX_MAPS,
+    maxSize: MAX_SEATS,
+    sizeCalculation: ({ layout }) => layout.indexOf.size + 1,
     ...STALE_IF_ERROR,
     fetchMethod: async (key, before, { options, context }) => {
       const map = (await readCached(redis, key, context.layout, before)) ?? (await build(key, context));
-      if (before)
-        await Promise.all(
-          bodiesOf(before)
-            .filter(isSent)
-            .map((body) => bodyOf({ ...body, map })),
-        );
+      if (before) await takeOver(before, map);
       options.ttl = Math.max(1, map.read_at_ms + SEAT_MAP_TTL_MS - Date.now());
       return map;
     },
@@ -89,18 +85,23 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
 
   const bodies = new LRUCache<string, Buffer, Body>({
     maxSize: MAX_BODY_BYTES,
-    sizeCalculation: (body) => body.length,
+    sizeCalculation: (body) => body.length + 1,
     ttl: BODY_TTL_MS,
     updateAgeOnGet: true,
     ttlAutopurge: true,
+    ignoreFetchAbort: true, // who waits for one that is put out of memory meanwhile gets it all the same
     fetchMethod: (_key, _before, { context: { map, format, encoding } }) =>
       encode(format === 'full' ? map.layout.render(map.statuses) : map.statuses, encoding),
   });
 
-  const isSent = (body: Body) => bodies.has(bodyKey(body));
-
   /** As it is sent: the contract's array in full, or compact, two bits a seat. */
   const bodyOf = (body: Body): Promise<Buffer> => bodies.forceFetch(bodyKey(body), { context: body });
+
+  /** Makes the bodies that are asked for now, so that nobody waits for them when the next map takes its place. */
+  async function takeOver(before: SeatMap, map: SeatMap): Promise<void> {
+    const inUse = bodiesOf(before).filter((body) => bodies.has(bodyKey(body)));
+    await Promise.allSettled(inUse.map((body) => bodyOf({ ...body, map })));
+  }
 
   /** Reads who has the seats. */
   async function build(key: string, { entry, showTime, layout }: Show): Promise<SeatMap> {
@@ -160,6 +161,7 @@ async function writeCached(
 ): Promise<void> {
   await redis
     .multi()
+    .del(key) // another version may have kept more in it, which is not of this map
     .hset(key, { tag, layout_id: layout.id, position, read_at_ms, statuses })
     .pexpire(key, read_at_ms + SEAT_MAP_TTL_MS - Date.now())
     .exec()

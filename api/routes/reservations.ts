@@ -153,10 +153,9 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   }
 
   /** Releases a hold that its client is not told of: a retry with its key was refused first, while it waited. */
-  async function takeBackHold({ body }: Answer): Promise<void> {
+  function takeBackHold({ body }: Answer): void {
     if (!Value.Check(Reservation, body)) return;
-    // Where the release fails the hold runs out by itself.
-    await workflows.release(body.reservation_id).catch(() => undefined);
+    workflows.release(body.reservation_id).catch(() => undefined); // then it runs out by itself
   }
 
   api.post(

@@ -44,21 +44,19 @@ const isMatch = (ifNoneMatch: string | undefined, etag: string) =>
 interface Representation {
   media_type: string;
   tag: string;
-  body(encoding: Encoding): Promise<Buffer>;
+  encoding: Encoding;
+  body: Buffer;
 }
 
 /**
- * Sends a body that is compressed already; 304 where the client has it.
+ * Sends a body; 304 where the client has it.
  * @param keep keeps the answer for others who ask the same
  */
-async function sendEncoded(
+function sendEncoded(
   reply: FastifyReply,
-  { media_type, tag, body: bodyIn }: Representation,
+  { media_type, tag, encoding, body }: Representation,
   keep: (answer: Answer) => void = () => undefined,
-): Promise<FastifyReply> {
-  const { headers } = reply.request;
-  const encoding = negotiate(headers['accept-encoding']);
-  const body = await bodyIn(encoding);
+): FastifyReply {
   const etag = `"${tag}-${encoding}"`;
   reply.headers({ etag, vary: 'Accept-Encoding' });
   const bodyHeaders = {
@@ -67,7 +65,9 @@ async function sendEncoded(
     'content-length': body.length,
   };
   keep({ etag, headers: reply.getHeaders(), bodyHeaders, body });
-  return isMatch(headers['if-none-match'], etag) ? reply.code(304).send() : reply.headers(bodyHeaders).send(body);
+  return isMatch(reply.request.headers['if-none-match'], etag)
+    ? reply.code(304).send()
+    : reply.headers(bodyHeaders).send(body);
 }
 
 /**
@@ -92,19 +92,21 @@ export async function seatRoutes(
 ): Promise<void> {
   const layouts = new LRUCache<string, Buffer, { layout: SeatLayout; encoding: Encoding }>({
     max: MAX_LAYOUTS,
+    ignoreFetchAbort: true, // as for the bodies of maps
     fetchMethod: (_key, _before, { context: { layout, encoding } }) => encode(layout.json, encoding),
   });
 
-  function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, query: Static<typeof SeatsQuery>) {
+  async function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, query: Static<typeof SeatsQuery>) {
+    const { format, show_time } = query;
+    const encoding = negotiate(reply.request.headers['accept-encoding']);
+    const body = await seatMaps.bodyOf({ map, format, encoding });
     const expiresAtMs = map.read_at_ms + SEAT_MAP_TTL_MS;
     const secondsLeft = Math.floor((expiresAtMs - Date.now()) / 1_000);
     const keep = (answer: Answer) => microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
     reply.headers({ 'cache-control': cacheControl(secondsLeft), 'seat-stream-position': map.position });
-    const { format } = query;
-    const body = (encoding: Encoding) => seatMaps.bodyOf({ map, format, encoding });
-    if (format === 'full') return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, body }, keep);
-    reply.header('link', `<${layoutPath(eventId, map.layout.id, query.show_time)}>; rel="describedby"`);
-    return sendEncoded(reply, { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, body }, keep);
+    if (format === 'full') return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, encoding, body }, keep);
+    reply.header('link', `<${layoutPath(eventId, map.layout.id, show_time)}>; rel="describedby"`);
+    return sendEncoded(reply, { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, encoding, body }, keep);
   }
 
   api.get(
@@ -163,16 +165,16 @@ export async function seatRoutes(
         },
       },
     },
-    async ({ params, query }, reply) => {
+    async ({ params, query, headers }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
       const layout = entry.layouts.get(requireShow(entry, query.show_time));
       if (layout?.id !== params.layout_id) {
         throw new Problem('LAYOUT_NOT_FOUND', 'The seats are laid out anew: read the map again.');
       }
-      const body = (encoding: Encoding) =>
-        layouts.forceFetch(`${layout.id} ${encoding}`, { context: { layout, encoding } });
+      const encoding = negotiate(headers['accept-encoding']);
+      const body = await layouts.forceFetch(`${layout.id} ${encoding}`, { context: { layout, encoding } });
       reply.header('cache-control', 'public, max-age=31536000, immutable');
-      return sendEncoded(reply, { media_type: JSON_TYPE, tag: params.layout_id, body });
+      return sendEncoded(reply, { media_type: JSON_TYPE, tag: params.layout_id, encoding, body });
     },
   );
 }

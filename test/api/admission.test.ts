@@ -38,12 +38,14 @@ test('quick holds raise the limit while they fill it', async () => {
 
 test('slow holds lower it, but never to nothing', async () => {
   const admission = new Admission(redis);
+  await offer(admission, 500, 4, hold(20));
   await offer(admission, 100, 20, hold(300));
   expect(admission.limit).toBe(1);
 });
 
 test('in an overload a place rests where even one hold at a time is slow', async () => {
   const admission = new Admission(redis);
+  await offer(admission, 100, 1, hold(10));
   await offer(admission, 100, 10, hold(50));
   const outcomes = await offer(admission, 100, 10, hold(50));
   const held = outcomes.filter((it) => it === 'held').length;
@@ -59,6 +61,13 @@ test('without an overload no place rests', async () => {
     expect(await held).toBe('held');
     expect(admission.underWay).toBe(0);
   }
+});
+
+test('holds that take long because a service is far away are not slow', async () => {
+  const admission = new Admission(redis);
+  const before = admission.limit;
+  await offer(admission, 200, 10, hold(80));
+  expect(admission.limit).toBeGreaterThan(before + 4);
 });
 
 test('a burst waits for its turn and is served whole', async () => {

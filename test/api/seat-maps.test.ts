@@ -52,6 +52,17 @@ test('a hundred who read at once what nobody has read yet cost PostgreSQL no mor
   expect(new Set(replies.map(({ headers }) => headers.get('etag'))).size).toBe(1);
 });
 
+test('a map without seats is told in every form', async () => {
+  const { event_id } = await addEvent(system.stores.database, 0);
+  for (const encoding of ['br', 'gzip', 'identity']) {
+    const full = await read(event_id, { 'accept-encoding': encoding });
+    expect(await full.json()).toEqual([]);
+    const url = `${system.url}/api/v1/events/${event_id}/seats?format=compact`;
+    const compact = await fetch(url, { headers: { 'accept-encoding': encoding } });
+    expect([compact.status, (await compact.arrayBuffer()).byteLength]).toEqual([200, 0]);
+  }
+});
+
 test('a map is kept in Redis for five seconds at most', async () => {
   const { event_id } = await addEvent(system.stores.database, 5);
   await read(event_id);

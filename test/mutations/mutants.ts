@@ -167,6 +167,14 @@ export const MUTANTS: Mutant[] = [
     red: ['test/api/idempotency.test.ts', 'the first answer is replayed even though the reservation has ended since'],
   },
   {
+    rule: IDS,
+    broken: 'a hold that nobody hears of stays',
+    file: 'api/idempotency.ts',
+    replace: `takeBack(answer);`,
+    by: `return told;`,
+    red: ['test/api/idempotency.test.ts', 'a hold whose retry was refused while it waited for its turn is taken back'],
+  },
+  {
     rule: DEADLINES,
     broken: 'a call to Temporal waits as long as the server likes',
     file: 'api/reservation-workflows.ts',
