@@ -22,14 +22,14 @@ export async function grantCost(progress: (line: string) => void) {
     { name: 'f2', path: '/f2', part: floors },
     { name: 'ours', path: '/api/v1/reservations', part: api },
   ];
-  const costs: Record<string, Record<string, number>[]> = { f2: [], ours: [] };
+  const costs = new Map(contenders.map(({ name }): [string, Record<string, number>[]] => [name, []]));
   const nextSeats = freshPairs();
   for (let turn = 0; turn < TURNS; turn++) {
     for (const { name, path, part } of contenders) {
       const target = { url: part.url, path, pids: { ...stage.pids, node: part.pid } };
       const { step } = await offer(target, PER_SECOND, TURN_SECONDS, nextSeats);
       progress(`  ${name}: p99 ${step.granted.p99} ms, CPU ${JSON.stringify(step.cpu_ms_per_grant)}`);
-      if (turn >= WARM_UP_TURNS) costs[name]?.push(step.cpu_ms_per_grant);
+      if (turn >= WARM_UP_TURNS) costs.get(name)?.push(step.cpu_ms_per_grant);
     }
   }
   for (const { part } of contenders) await part.stop();
@@ -38,5 +38,5 @@ export async function grantCost(progress: (line: string) => void) {
     Object.fromEntries(
       Object.keys(turns[0] ?? {}).map((process) => [process, meanOf(turns.map((turn) => turn[process] ?? 0))]),
     );
-  return Object.fromEntries(Object.entries(costs).map(([name, turns]) => [name, meanOfEach(turns)]));
+  return Object.fromEntries([...costs].map(([name, turns]) => [name, meanOfEach(turns)]));
 }

@@ -3,7 +3,7 @@ import { prepareDatabase } from '../db/prepare.ts';
 import { findKnee, freshPairs, offer, type Knee } from './scenarios.ts';
 import { openStage, type Part } from './stage.ts';
 
-const RATES = [20, 30, 40, 50, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280];
+const RATES = [40, 60, 80, 100, 120, 140, 160, 180, 200, 240, 280];
 const HOLD_SECONDS = '600'; // no timer fires into the measurement
 /** One slow second ends a climb too soon: the better of two counts, for us and for the floor. */
 const CLIMBS = 2;

@@ -4,7 +4,7 @@ import { findKnee, freshPairs } from './scenarios.ts';
 import { openStage } from './stage.ts';
 import { startTemporalServer } from './temporal-server.ts';
 
-const RATES = [20, 40, 60, 80, 100, 120, 140, 160, 180, 200];
+const RATES = [40, 60, 80, 100, 120, 140, 160, 180, 200];
 
 export async function realServer(progress: (line: string) => void) {
   const stage = await openStage(progress);

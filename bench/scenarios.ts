@@ -75,7 +75,8 @@ export interface Knee {
 
 const STEP_SECONDS = 8;
 const SETTLE_MS = 1_500;
-const WARM_UP_SECONDS = 5;
+/** Until then the code is being compiled. */
+const WARM_UP_SECONDS = 15;
 
 const isWithin = ({ granted, granted_per_second, offered_per_second }: Step) =>
   granted.p99 <= 100 && granted_per_second >= offered_per_second * 0.9;

@@ -2,7 +2,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -39,7 +39,8 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bench-'));
   const dataDir = await DataDir.claim(folder, log);
   const services = await startServices({ dataDir, log });
-  process.once('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 })); // by then they were killed
+  const removeFolder = () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  process.once('exit', removeFolder); // by then they were killed
   const { pids } = Value.Parse(ServicePids, JSON.parse(await readFile(join(folder, 'services.json'), 'utf8')));
 
   async function run(program: string, settings: Record<string, string> = {}): Promise<Part> {
@@ -82,7 +83,8 @@ export async function openStage(log: (line: string) => void): Promise<Stage> {
     async stop() {
       await services.stop();
       await dataDir.release();
-      await rm(folder, { recursive: true });
+      removeFolder();
+      process.off('exit', removeFolder);
     },
   };
 }
