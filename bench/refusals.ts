@@ -8,8 +8,8 @@ const CLIENTS = 32;
 const SECONDS = 6;
 const TAKEN_PAIRS = 100;
 const FIRST_SEAT = 20_000;
-/** PostgreSQL tells its statistics after a second. */
-const STATISTICS_MS = 1_500;
+/** PostgreSQL tells the statistics of an idle session after ten seconds. */
+const STATISTICS_MS = 10_500;
 
 export async function refusals({ stage, api, database }: Product) {
   const floors = await stage.run('bench/floors.js');
@@ -29,6 +29,7 @@ export async function refusals({ stage, api, database }: Product) {
     const seat_ids = taken[n++ % taken.length];
     await client.call('POST', path, { event_id: STADIUM.event_id, seat_ids, user_id: 'late' });
   };
+  await delay(STATISTICS_MS);
   const before = await statements();
   const ours = await closedLoop(CLIENTS, SECONDS, ask(holder, '/api/v1/reservations'));
   await delay(STATISTICS_MS);
