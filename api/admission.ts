@@ -12,7 +12,7 @@ const WINDOW_HOLDS = 16;
 const WINDOW_MS = 200;
 const SLOW_SHARE = 0.9;
 const BACK_OFF = 0.8;
-/** Of a whole one: then a place rests three times as long as its hold took, but not longer than the next line says. */
+/** Of a whole one: then a place rests three times as long as its hold took, up to the longest rest. */
 const LEAST = 0.25;
 const LONGEST_REST_MS = 200;
 const MOST = 256;
@@ -78,10 +78,11 @@ interface Waiting {
 
 /**
  * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
- * tenth is slower than the target, or than twice the quickest (additive increase, multiplicative decrease, as in TCP). A burst over the limit
- * waits for its turn. In an overload nobody waits: who is over the limit is told at once when to come back, which
- * costs nothing behind the API, and those admitted stay quick. Where even one hold at a time is slow, since others want
- * the processor too, its place rests before the next. Without the filter in Redis half as many are let in.
+ * tenth is slower than the target, or than twice the quickest (additive increase, multiplicative decrease, as in TCP).
+ * A burst over the limit waits for its turn. In an overload nobody waits: who is over the limit is told at once when to
+ * come back, which costs nothing behind the API, and those admitted stay quick. Where even one hold at a time is slow,
+ * since others want the processor too, its place rests before the next. Without the filter in Redis half as many are
+ * let in.
  */
 export class Admission {
   readonly #filter: Pick<SeatLocks, 'isAway'>;
