@@ -55,6 +55,7 @@ test('in an overload a place rests where even one hold at a time is slow', async
 
 test('without an overload no place rests', async () => {
   const admission = new Admission(redis);
+  await offer(admission, 100, 1, hold(10)); // so that what follows is slow
   for (let n = 0; n < 50; n++) {
     const held = outcome(admission.run(hold(50)));
     await vi.advanceTimersByTimeAsync(50);
