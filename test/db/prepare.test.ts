@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
 import pg from 'pg';
-import { afterAll, describe, expect, inject, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { prepareDatabase } from '../../db/prepare.ts';
 
 const MIGRATIONS = new URL('../../db/migrations', import.meta.url);
 
 const onServer = (database: string) =>
-  Object.assign(new URL(inject('database_url')), { pathname: `/${database}` }).href;
+  Object.assign(new URL(inject('template_database_url')), { pathname: `/${database}` }).href;
 
 const open: pg.Client[] = [];
 afterAll(() => Promise.all(open.map((client) => client.end())));
@@ -90,6 +90,13 @@ describe('demo events', () => {
 });
 
 describe('storage', () => {
+  let client: pg.Client;
+  beforeAll(async () => {
+    const database = await emptyDatabase();
+    await prepareDatabase(database.url, 'on');
+    ({ client } = database);
+  });
+
   test.each([
     ['events', 'event_id', 'character varying', 64],
     ['events', 'name', 'character varying', 200],
@@ -104,9 +111,7 @@ describe('storage', () => {
     ['bookings', 'price', 'integer', null],
     ['bookings', 'status', 'character varying', 16],
   ])('has %s.%s of type %s (%s)', async (table, column, type, length) => {
-    const { rows } = await (
-      await connect(inject('database_url'))
-    ).query(
+    const { rows } = await client.query(
       `SELECT data_type AS type, character_maximum_length AS length FROM information_schema.columns
        WHERE table_schema = 'public' AND table_name = $1 AND column_name = $2`,
       [table, column],
@@ -120,9 +125,7 @@ describe('storage', () => {
     ['PRIMARY KEY', 'bookings', '(booking_id)'],
     ['FOREIGN KEY', 'seats', '(event_id) REFERENCES events(event_id)'],
   ])('has the %s of %s: %s', async (kind, table, columns) => {
-    const { rows } = await (
-      await connect(inject('database_url'))
-    ).query<{ definition: string }>(
+    const { rows } = await client.query<{ definition: string }>(
       `SELECT pg_get_constraintdef(oid) AS definition FROM pg_constraint WHERE conrelid = $1::regclass`,
       [table],
     );
@@ -133,11 +136,10 @@ describe('storage', () => {
     ['events', '(date'],
     ['seats', '(event_id, status)'],
   ])('has an index on %s%s', async (table, columns) => {
-    const { rows } = await (
-      await connect(inject('database_url'))
-    ).query<{ indexdef: string }>(`SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = $1`, [
-      table,
-    ]);
+    const { rows } = await client.query<{ indexdef: string }>(
+      `SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND tablename = $1`,
+      [table],
+    );
     expect(rows.map(({ indexdef }) => indexdef).join('\n')).toContain(` USING btree ${columns}`);
   });
 
@@ -153,7 +155,6 @@ describe('storage', () => {
       `INSERT INTO bookings (booking_id, user_id, price, status) VALUES ('b', 'u', 1, $1)`,
     ],
   ])('takes in %s.status %s and nothing else', async (_table, statuses, insert) => {
-    const client = await connect(inject('database_url'));
     for (const status of statuses.split(' ')) {
       await client.query('BEGIN');
       await client.query(insert, [status]);

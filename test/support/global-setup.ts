@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
+import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { DataDir } from '../../dev/data-dir.ts';
 import { startServices } from '../../dev/services.ts';
@@ -15,7 +16,7 @@ const NAMESPACES = 60;
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    database_url: string;
+    template_database_url: string;
     redis_url: string;
     temporal_address: string;
     temporal_test_server: string;
@@ -34,11 +35,12 @@ export default async function setup(project: TestProject) {
     postgresSettings: { fsync: 'off' },
   });
   await prepareDatabase(services.database_url, 'on');
+  await makeTemplate(services.database_url);
   const bundlePath = join(folder, 'workflows.bundle.js');
   const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
   await writeFile(bundlePath, code);
 
-  project.provide('database_url', services.database_url);
+  project.provide('template_database_url', services.database_url);
   project.provide('redis_url', services.redis_url);
   project.provide('temporal_address', services.temporal_address);
   project.provide('temporal_test_server', await findTemporalTestServer(log));
@@ -49,4 +51,13 @@ export default async function setup(project: TestProject) {
     await dataDir.release();
     await rm(folder, { recursive: true });
   };
+}
+
+/** PostgreSQL does not copy a database that somebody is connected to, so nobody may be. */
+async function makeTemplate(databaseUrl: string): Promise<void> {
+  const template = new URL(databaseUrl);
+  const admin = new pg.Client({ connectionString: Object.assign(new URL(template), { pathname: '/postgres' }).href });
+  await admin.connect();
+  await admin.query(`ALTER DATABASE ${template.pathname.slice(1)} ALLOW_CONNECTIONS false`);
+  await admin.end();
 }

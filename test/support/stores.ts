@@ -24,7 +24,7 @@ export async function openStores(): Promise<Stores> {
   const number = await sharedRedis.incr('test-files');
   sharedRedis.disconnect();
 
-  const template = new URL(inject('database_url'));
+  const template = new URL(inject('template_database_url'));
   const admin = new pg.Client({ connectionString: Object.assign(new URL(template), { pathname: '/postgres' }).href });
   await admin.connect();
   await admin.query(`CREATE DATABASE test_${number} TEMPLATE ${template.pathname.slice(1)} STRATEGY file_copy`);
