@@ -54,11 +54,8 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   const metrics = createMetrics();
   exposeAudits(metrics.registry, deps.database);
   const microCache = new MicroCache();
-  const edges = {
-    requestIdOf,
-    sent: (status: number, seconds: number) =>
-      metrics.observe('GET', '/api/v1/events/:event_id/seats', status, seconds),
-  };
+  const durationsOfMaps = (status: number) => metrics.durationsOf('GET', '/api/v1/events/:event_id/seats', status);
+  const edges = { requestIdOf, durations: { 200: durationsOfMaps(200), 304: durationsOfMaps(304) } };
   const app: Api = fastify({
     loggerInstance: deps.log,
     childLoggerFactory: (logger) => logger,
@@ -97,7 +94,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   const refuseOtherMethods = collectMethods(app);
 
   app.addHook('onResponse', ({ method, routeOptions }, { statusCode, elapsedTime }, done) => {
-    metrics.observe(method, routeOptions.url ?? 'none', statusCode, elapsedTime / 1_000);
+    metrics.durationsOf(method, routeOptions.url ?? 'none', statusCode).observe(elapsedTime / 1_000);
     done();
   });
   await app.register(swagger, openapiOptions(authenticate !== undefined));

@@ -1,6 +1,7 @@
 import type { IncomingMessage, OutgoingHttpHeader, RequestListener } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import { REQUEST_ID_HEADER } from './headers.ts';
+import type { Durations } from './metrics.ts';
 
 type Headers = Record<string, OutgoingHttpHeader | undefined>;
 
@@ -48,7 +49,8 @@ const keyOf = ({ url, headers }: IncomingMessage) => `${url} ${headers['accept-e
 /** What the router does for every request, done for those that it does not see. */
 export interface Edges {
   requestIdOf(request: IncomingMessage): string;
-  sent(status: number, seconds: number): void;
+  /** By status, at hand: to look them up for each answer would be a part of what it takes. */
+  durations: Record<200 | 304, Durations>;
 }
 
 /**
@@ -72,7 +74,7 @@ export class MicroCache {
   }
 
   /** Answers what is kept, and leaves the rest to the router. */
-  inFrontOf(router: RequestListener, { requestIdOf, sent }: Edges): RequestListener {
+  inFrontOf(router: RequestListener, { requestIdOf, durations }: Edges): RequestListener {
     return (request, response) => {
       const kept = isPlain(request) ? this.#answers.get(keyOf(request)) : undefined;
       if (!kept) return router(request, response);
@@ -81,7 +83,7 @@ export class MicroCache {
       const status = isKnown ? 304 : 200;
       const headers = isKnown ? kept.headers : kept.headersWithBody;
       response.writeHead(status, [...headers, REQUEST_ID_HEADER, requestIdOf(request)]);
-      const whenSent = () => sent(status, (performance.now() - startedAt) / 1_000);
+      const whenSent = () => durations[status].observe((performance.now() - startedAt) / 1_000);
       if (!isKnown) return response.end(kept.body, whenSent);
       response.end();
       whenSent(); // a head alone goes at once

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { cpuMsPerOperation, cpuSeconds } from './cpu.ts';
 import { createClient, openLoop, type Client, type Sample } from './load.ts';
-import { latenciesByKind, latenciesOf, type Latencies } from './stats.ts';
+import { latenciesByKind, latenciesOf, medianOf, type Latencies } from './stats.ts';
 
 /** The stadium's seats by number: 0 is the first seat of the first row. */
 export const STADIUM = { event_id: 'demo-stadium', seats: 50_000 };
@@ -67,12 +67,6 @@ export async function offer(
   return { step, samples };
 }
 
-export interface Knee {
-  /** The most grants per second that kept p99 within its limit. */
-  granted_per_second: number;
-  steps: Step[];
-}
-
 const STEP_SECONDS = 8;
 const SETTLE_MS = 1_500;
 /** Until then the code is being compiled. */
@@ -82,12 +76,12 @@ const isWithin = ({ granted, granted_per_second, offered_per_second }: Step) =>
   granted.p99 <= 100 && granted_per_second >= offered_per_second * 0.9;
 
 /** Raises the rate until twice in a row the p99 of grants passes 100 ms, or fewer than nine in ten are granted. */
-export async function findKnee(
+export async function climb(
   target: Target,
   rates: number[],
   nextSeats: () => string[],
   progress: (line: string) => void,
-): Promise<Knee> {
+): Promise<Step[]> {
   const steps: Step[] = [];
   await offer(target, rates[0] ?? 1, WARM_UP_SECONDS, nextSeats);
   for (const rate of rates) {
@@ -99,6 +93,18 @@ export async function findKnee(
     if (steps.length > 1 && !steps.slice(-2).some(isWithin)) break;
     await delay(SETTLE_MS);
   }
-  const within = steps.filter(isWithin);
-  return { granted_per_second: Math.max(0, ...within.map(({ granted_per_second }) => granted_per_second)), steps };
+  return steps;
+}
+
+/**
+ * The knee: the most grants per second that kept p99 within its limit in most of the climbs. A slow second ends one climb
+ * too soon, a lucky one lets it go on.
+ */
+export function kneeOf(climbs: Step[][]): number {
+  const within = climbs.flatMap((steps) => steps.filter(isWithin));
+  const most = within
+    .map(({ offered_per_second }) => within.filter((step) => step.offered_per_second === offered_per_second))
+    .filter((same) => same.length > climbs.length / 2)
+    .map((same) => medianOf(same.map(({ granted_per_second }) => granted_per_second)));
+  return Math.max(0, ...most);
 }

@@ -12,6 +12,10 @@ export interface Latencies {
 
 const round = (value: number) => Math.round(value * 10) / 10;
 
+/** Of an even number, the upper one of the two in the middle. */
+export const medianOf = (values: readonly number[]) =>
+  [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)] ?? 0;
+
 export function latenciesOf(samples: readonly Sample[]): Latencies {
   const sorted = samples.map(({ latency_ms }) => latency_ms).sort((a, b) => a - b);
   const at = (share: number) => round(sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? 0);

@@ -12,10 +12,8 @@ async function serve(keptForMs: number) {
   const cache = new MicroCache();
   const sent: number[] = [];
   let routed = 0;
-  const edges = {
-    requestIdOf: () => 'its own',
-    sent: (status: number) => void sent.push(status),
-  };
+  const tell = (status: number) => ({ observe: () => void sent.push(status) });
+  const edges = { requestIdOf: () => 'its own', durations: { 200: tell(200), 304: tell(304) } };
   const server = createServer(
     cache.inFrontOf((request, response) => {
       routed++;
