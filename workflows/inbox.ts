@@ -93,7 +93,8 @@ export class Inbox {
   }
 
   #whyNotPay(): Refusal | undefined {
-    const isToBeReleased = this.releaseAsked && this.payments.length === 0; // a payment under way comes first
+    // A payment under way comes first, and what it ended in stays.
+    const isToBeReleased = this.ending === undefined && this.releaseAsked && this.payments.length === 0;
     if (isToBeReleased || this.ending === 'RELEASED') return 'RESERVATION_RELEASED';
     if (this.paymentsTried >= MAX_PAYMENTS) return 'TOO_MANY_PAYMENTS';
     // Not known yet: the hold step is done anew after a crash, and the buyer may have been told of the hold before it.

@@ -96,6 +96,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     rule: PAYMENT,
+    broken: 'a confirmed reservation is called released where an operator had cancelled it',
+    file: 'workflows/inbox.ts',
+    replace: `this.ending === undefined && this.releaseAsked`,
+    by: `this.releaseAsked`,
+    red: [RESERVATION, 'is said to be confirmed, also where an operator cancels while it is paid for'],
+  },
+  {
+    rule: PAYMENT,
     broken: 'the reservation is closed only once its undo is done',
     file: 'workflows/inbox.ts',
     replace: `if (this.ending === 'EXPIRED') return`,

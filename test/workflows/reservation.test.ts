@@ -157,6 +157,18 @@ describe('a reservation that is paid for', () => {
     expect(await refusal(workflow.executeUpdate(release))).toBe('ALREADY_CONFIRMED');
     expect(await refusal(workflow.executeUpdate(pay, visa))).toBe('ALREADY_CONFIRMED');
   });
+
+  test('is said to be confirmed, also where an operator cancels while it is paid for', async () => {
+    notifications.sendConfirmation.mockRejectedValueOnce(
+      ApplicationFailure.create({ message: 'the mail server is away', nextRetryDelay: '10 minutes' }),
+    );
+    const workflow = await hold();
+    const { update, answer } = await payLater(workflow);
+    await workflow.cancel();
+    answer();
+    expect(await update.result()).toMatchObject({ status: 'CONFIRMED' });
+    expect(await refusal(workflow.executeUpdate(pay, visa))).toBe('ALREADY_CONFIRMED');
+  });
 });
 
 describe('a reservation that nobody pays for', () => {
