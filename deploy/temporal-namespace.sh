@@ -1,7 +1,12 @@
 #!/bin/sh
 # Safe to run at every start. The search attributes are what operators filter by in the Temporal UI.
 set -eu
-until temporal operator cluster health; do sleep 1; done
+attempts=60
+until temporal operator cluster health; do
+  attempts=$((attempts - 1))
+  [ "$attempts" -gt 0 ] || exit 1
+  sleep 1
+done
 
 temporal operator namespace describe -n "$TEMPORAL_NAMESPACE" ||
   temporal operator namespace create -n "$TEMPORAL_NAMESPACE" --retention "$RETENTION"

@@ -1,6 +1,6 @@
 -- Up Migration
 
--- The sandbox gateway's own books, as a real gateway would keep them: nothing of the box office reads or joins these.
+-- The sandbox gateway's own books, as a real gateway would keep them. Only the audit compares them with the reservations.
 CREATE SCHEMA sandbox_gateway;
 
 CREATE TABLE sandbox_gateway.charges (

@@ -4,6 +4,7 @@ import path from 'node:path';
 import { Ajv } from 'ajv';
 import { expect, test } from 'vitest';
 import { parse } from 'yaml';
+import { unavailable } from '../../api/problems.ts';
 
 interface Service {
   image?: string;
@@ -138,4 +139,17 @@ test('operators can search by what the contract names', () => {
   for (const attribute of ['EventId', 'UserId', 'ReservationStatus']) {
     expect(script).toContain(`--name ${attribute} --type Keyword`);
   }
+});
+
+test('every folder that is built is sent to the builder of the image', () => {
+  const lines = (file: string) => readFileSync(path.join(root, file), 'utf8');
+  const { include }: { include: string[] } = JSON.parse(lines('tsconfig.build.json'));
+  const sent = lines('.dockerignore').split('\n');
+  for (const folder of include.filter((it) => !it.startsWith('test/'))) expect(sent).toContain(`!${folder}`);
+});
+
+test('the edge that does not reach the API says so in its words', () => {
+  const edge = readFileSync(path.join(root, 'deploy/nginx.conf'), 'utf8');
+  const body: unknown = JSON.parse(/return 503 '(.*)';/.exec(edge)?.[1] ?? '');
+  expect(body).toEqual(unavailable('The service cannot be reached. Retry with the same Idempotency-Key.').toBody('/'));
 });
