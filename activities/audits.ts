@@ -27,11 +27,11 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
 
   return {
     /**
-     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended, and answers
-     * the payments that nobody will settle. Money is never moved here, and no lock is put back: its hold may have ended.
+     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended and of
+     * seats that are not sold, and answers the payments that nobody will settle. Money is never moved here, and no lock is put back: its hold may have ended.
      */
     async auditEvent(event_id: string): Promise<OrphanedPayment[]> {
-      const { faults, orphans, stale, failures } = await inspectEvent(inspected, event_id, patienceSeconds);
+      const { faults, orphans, stale, unsold, failures } = await inspectEvent(inspected, event_id, patienceSeconds);
       if (faults.overdue_holds.length > 0) {
         for (let due = await expireDue(database, locks, event_id); due.length > 0;) {
           await noteHealed(due);
@@ -39,6 +39,7 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
         }
       }
       for (const seats of stale) await locks.unlock(seats);
+      if (unsold.length > 0) await locks.forgetSold(event_id, unsold);
       const counts = Object.entries(faults).map(([kind, ids]) => [kind, ids.length] as const);
       if (counts.some(([, count]) => count > 0)) {
         log.warn({ event_id, ...Object.fromEntries(counts) }, 'the audit found faults');

@@ -1,16 +1,15 @@
 import type { Logger } from 'pino';
-import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import { createBookings } from './bookings.ts';
 import { createNotifications } from './notifications.ts';
 import { createPayments, type PaymentGateway } from './payments.ts';
 import { createSeatHolds } from './seat-holds.ts';
-import { createSeatLocks, type SeatLocks } from './seat-locks.ts';
+import type { SeatLocks } from './seat-locks.ts';
 
 /** What the side effects need from outside. */
 export interface ActivityDependencies {
   database: Pool;
-  redis: Redis;
+  seatLocks: SeatLocks;
   gateway: PaymentGateway;
   smtpUrl: string | undefined;
   mailFrom: string;
@@ -24,9 +23,9 @@ export const createSeatActivities = (database: Pool, locks: SeatLocks) => ({
 });
 
 /** Every activity, by the kind of task that carries it. */
-export function createActivities({ database, redis, gateway, smtpUrl, mailFrom, log }: ActivityDependencies) {
+export function createActivities({ database, seatLocks, gateway, smtpUrl, mailFrom, log }: ActivityDependencies) {
   return {
-    seats: createSeatActivities(database, createSeatLocks(redis, log)),
+    seats: createSeatActivities(database, seatLocks),
     payments: createPayments(gateway),
     notifications: createNotifications(smtpUrl, mailFrom, log),
   };

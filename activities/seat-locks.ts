@@ -2,7 +2,7 @@ import { setImmediate as endOfTurn } from 'node:timers/promises';
 import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCircuitError } from 'cockatiel';
 import type { Redis, Result } from 'ioredis';
 import type { Logger } from 'pino';
-import { SEAT_CHANGES_KEPT, bookedSeats, seatChanges, seatLock } from '../domain/redis-keys.ts';
+import { SEAT_CHANGES_GAP, SEAT_CHANGES_KEPT, bookedSeats, seatChanges, seatLock } from '../domain/redis-keys.ts';
 import type { SeatStatus } from '../domain/model.ts';
 
 /** The seats of one reservation. */
@@ -93,10 +93,25 @@ export function createSeatLocks(redis: Redis, log: Logger) {
   breaker.onBreak(() => log.warn('Redis does not answer: seats are held without locks'));
   breaker.onReset(() => log.info('Redis answers again'));
 
+  /** Events of which changes may not have been told; as many as there are on sale. */
+  const untold = new Set<string>();
+
+  /** Their viewers are told to read the map again, as soon as anything is answered. */
+  async function tellOfGaps(): Promise<void> {
+    for (const eventId of [...untold]) {
+      untold.delete(eventId);
+      await redis
+        .xadd(seatChanges(eventId), 'MAXLEN', '~', SEAT_CHANGES_KEPT, '*', SEAT_CHANGES_GAP, '')
+        .catch(() => untold.add(eventId));
+    }
+  }
+
   /** What `command` answers, or `otherwise` while Redis is away. */
   async function orWithout<T>(otherwise: T, command: () => Promise<T>): Promise<T> {
     try {
-      return await breaker.execute(command);
+      const answer = await breaker.execute(command);
+      if (untold.size > 0) void tellOfGaps();
+      return answer;
     } catch (error) {
       if (!isBrokenCircuitError(error)) log.warn({ err: error }, 'a command to Redis failed');
       return otherwise;
@@ -172,13 +187,21 @@ export function createSeatLocks(redis: Redis, log: Logger) {
       );
     },
 
+    /** Lets seats be held again that were noted as sold and are not. */
+    async forgetSold(eventId: string, seatIds: string[]): Promise<void> {
+      await breaker.execute(() => redis.srem(bookedSeats(eventId), seatIds));
+    },
+
     /** Tells the viewers of the event what became of seats; before they are unlocked. */
     async announce(seats: SeatsOfReservation, status: SeatStatus): Promise<void> {
       const { event_id, reservation_id, seat_ids } = seats;
       const keysToRead = [seatChanges(event_id), ...locksOf(seats)];
-      await orWithout(null, () =>
-        redis.announceSeats(keysToRead.length, ...keysToRead, reservation_id, status, SEAT_CHANGES_KEPT, ...seat_ids),
+      const isTold = await orWithout(false, () =>
+        redis
+          .announceSeats(keysToRead.length, ...keysToRead, reservation_id, status, SEAT_CHANGES_KEPT, ...seat_ids)
+          .then(() => true),
       );
+      if (!isTold) untold.add(event_id);
     },
   };
 }

@@ -55,14 +55,14 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   exposeAudits(metrics.registry, deps.database);
   const microCache = new MicroCache();
   const durationsOfMaps = (status: number) => metrics.durationsOf('GET', '/api/v1/events/:event_id/seats', status);
-  const edges = { requestIdOf, durations: { 200: durationsOfMaps(200), 304: durationsOfMaps(304) } };
+  const duties = { requestIdOf, durations: { 200: durationsOfMaps(200), 304: durationsOfMaps(304) } };
   const app: Api = fastify({
     loggerInstance: deps.log,
     childLoggerFactory: (logger) => logger,
     logController: new LogController({ disableRequestLogging: true }),
     bodyLimit: BODY_LIMIT_BYTES,
     return503OnClosing: false,
-    serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, edges)),
+    serverFactory: (router) => createServer(SERVER_OPTIONS, microCache.inFrontOf(router, duties)),
     trustProxy: trustedProxies(deps.config.TRUST_PROXY),
     genReqId: requestIdOf,
     // Of a URL that is no URL: comes before any hook.
@@ -73,6 +73,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   app.server.maxConnections = MAX_CONNECTIONS;
   letClientsLeave(app);
   app.removeContentTypeParser('text/plain');
+  letDeletesBeEmpty(app);
 
   app.setValidatorCompiler(createValidatorCompiler());
   app.setErrorHandler(sendProblem);
@@ -124,6 +125,16 @@ function trustedProxies(setting: string | undefined) {
   return /^\d+$/.test(setting) ? (_address: string, hop: number) => hop < Number(setting) : listOf(setting);
 }
 
+/** Many clients name a content type with every request; a DELETE with none of that content is no fault. */
+function letDeletesBeEmpty(app: Api): void {
+  const parse = app.getDefaultJsonParser('error', 'error');
+  app.removeContentTypeParser('application/json');
+  app.addContentTypeParser<string>('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (request.method === 'DELETE' && body === '') done(null);
+    else void parse(request, body, done);
+  });
+}
+
 /** A page for people, so with a policy and a life of its own. */
 async function docsRoutes(docs: Api): Promise<void> {
   docs.addHook('onRoute', (route) => {
@@ -132,8 +143,15 @@ async function docsRoutes(docs: Api): Promise<void> {
   docs.addHook('onRequest', async (_request, reply) => {
     reply.headers({ 'content-security-policy': DOCS_POLICY, 'cache-control': 'no-cache' });
   });
+  // The page would send its reader from /docs to /docs/.
+  docs.addHook('onRequest', async ({ raw }) => {
+    raw.url = raw.url?.replace(/^\/docs(?=\?|$)/, '/docs/');
+  });
   // Its fonts would come from another site.
-  await docs.register(scalar, { routePrefix: '/docs', configuration: { withDefaultFonts: false } });
+  await docs.register(scalar, {
+    routePrefix: '/docs',
+    configuration: { withDefaultFonts: false, cdn: '/docs/js/scalar.js' },
+  });
 }
 
 /** Remembers which methods each path takes; what it returns lets the paths refuse all others, with `Allow`. */

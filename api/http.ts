@@ -25,6 +25,8 @@ export interface ApiDependencies {
   log: Logger;
   database: Pool;
   redis: Redis;
+  /** Where maps are shared; another server or the same. */
+  cache: Redis;
   seatLocks: Pick<SeatLocks, 'findTaken'>;
   queries: Queries;
   catalog: Catalog;
@@ -60,7 +62,10 @@ export async function requireEvent(catalog: Catalog, eventId: string): Promise<C
   return entry;
 }
 
-/** The show that is meant, by its time; undefined where the event has one. */
+/**
+ * The show that is meant, by its time; undefined where the event has one.
+ * @throws Problem SHOW_TIME_REQUIRED, SHOW_NOT_FOUND
+ */
 export function requireShow({ event }: CatalogEntry, showTime: string | undefined): string | undefined {
   const { show_times } = event;
   const wanted = showTime === undefined ? undefined : new Date(showTime).toISOString();

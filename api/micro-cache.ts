@@ -6,7 +6,7 @@ import type { Durations } from './metrics.ts';
 type Headers = Record<string, OutgoingHttpHeader | undefined>;
 
 /** A public answer as it was sent, which is good for everybody who asks the same in the same encoding. */
-export interface Answer {
+export interface PublicAnswer {
   etag: string;
   headers: Headers;
   /** Beside the headers, where the body is sent with them. */
@@ -47,7 +47,7 @@ const isPlain = ({ method, headers }: IncomingMessage) =>
 const keyOf = ({ url, headers }: IncomingMessage) => `${url} ${headers['accept-encoding']}`;
 
 /** What the router does for every request, done for those that it does not see. */
-export interface Edges {
+export interface RouterDuties {
   requestIdOf(request: IncomingMessage): string;
   /** By status, at hand: to look them up for each answer would be a part of what it takes. */
   durations: Record<200 | 304, Durations>;
@@ -66,7 +66,7 @@ export class MicroCache {
   });
 
   /** Keeps the answer to this request until `untilMs`, by the clock of `Date.now()`. */
-  keep(request: IncomingMessage, { etag, headers, bodyHeaders, body }: Answer, untilMs: number): void {
+  keep(request: IncomingMessage, { etag, headers, bodyHeaders, body }: PublicAnswer, untilMs: number): void {
     const ttl = untilMs - Date.now();
     if (ttl <= 0 || !isPlain(request)) return;
     const kept = { etag, headers: inTurn(headers), headersWithBody: inTurn({ ...headers, ...bodyHeaders }), body };
@@ -74,7 +74,7 @@ export class MicroCache {
   }
 
   /** Answers what is kept, and leaves the rest to the router. */
-  inFrontOf(router: RequestListener, { requestIdOf, durations }: Edges): RequestListener {
+  inFrontOf(router: RequestListener, { requestIdOf, durations }: RouterDuties): RequestListener {
     return (request, response) => {
       const kept = isPlain(request) ? this.#answers.get(keyOf(request)) : undefined;
       if (!kept) return router(request, response);

@@ -48,22 +48,25 @@ export class Problem extends Error {
   override name = 'Problem';
   readonly status: number;
   readonly title: string;
+  readonly headers: Readonly<Record<string, string>>;
 
   /**
    * @param detail what is wrong with this request, for a person
    * @param members what a program can use, beside the standard members
+   * @param headers of the answer; every 503 says when to come back, in a second where nothing else is said
    */
   constructor(
     readonly code: ProblemCode,
     readonly detail: string,
     readonly members: Readonly<Record<string, unknown>> = {},
-    readonly headers: Readonly<Record<string, string>> = {},
+    headers: Readonly<Record<string, string>> = {},
   ) {
     const { stackTraceLimit } = Error;
     Error.stackTraceLimit = 0; // its code says enough, and the stack would be a twentieth of what a refusal costs
     super(detail);
     Error.stackTraceLimit = stackTraceLimit;
     [this.status, this.title] = PROBLEMS[code];
+    this.headers = this.status === 503 ? { 'retry-after': '1', ...headers } : headers;
   }
 
   /** The body of the answer. */
@@ -84,7 +87,7 @@ export class Problem extends Error {
 export const isProblemCode = (word: string): word is ProblemCode => Object.hasOwn(PROBLEMS, word);
 
 /** The answer where a service of ours is away or slow: nothing is known to have happened, and a retry is safe. */
-export const unavailable = (detail: string) => new Problem('UNAVAILABLE', detail, {}, { 'retry-after': '1' });
+export const unavailable = (detail: string) => new Problem('UNAVAILABLE', detail);
 
 const problemBody = (codes: string[]) =>
   Type.Object(

@@ -1,4 +1,4 @@
-/** What the API reads from PostgreSQL. It writes nothing there but idempotency keys. */
+/** What the API reads from PostgreSQL, where it writes only idempotency keys and webhooks. */
 import type { Pool } from 'pg';
 import type { Booking, Event, Reservation, SeatStatus } from '../domain/model.ts';
 import type { PlacedSeat } from './seat-layout.ts';
@@ -66,6 +66,7 @@ SELECT booking_id, reservation_id, event_id, seat_ids, bookings.user_id, booking
        bookings.status, failure_code, failure_detail, bookings.created_at
 FROM bookings JOIN reservations USING (reservation_id)`;
 
+/** All reject where PostgreSQL does not answer in time. */
 export function createQueries(database: Pool) {
   return {
     async findEvents({ from, to, text, after, limit }: EventFilter): Promise<Event[]> {
@@ -161,7 +162,7 @@ export function createQueries(database: Pool) {
       return rows.map(toBooking);
     },
 
-    /** What a charge has become where its reservation hears no more. UNDECIDED: the auditor will end the reservation. */
+    /** What a charge has become where its reservation hears no more. UNDECIDED: the audit will end the reservation. */
     async getUseOfCharge(reservationId: string, chargeId: string): Promise<'BOOKED' | 'NONE' | 'UNDECIDED'> {
       const { rows } = await database.query<{ status: Reservation['status']; is_booked: boolean }>(
         `SELECT status, EXISTS (

@@ -81,7 +81,7 @@ function meaning(error: unknown): unknown {
 }
 
 /**
- * Reservations as workflows: starts them and speaks to them, each call within 2 s.
+ * Reservations as workflows: starts them and speaks to them, each call with a deadline.
  * All methods reject with {@link OutcomeUnknown}, {@link NotRunning} or {@link Refused}.
  * @param build what the server would note of this process' worker by itself, later and at a cost
  */

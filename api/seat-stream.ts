@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import type { SeatChange } from '../domain/model.ts';
-import { SEAT_CHANGES_KEPT, seatChanges } from '../domain/redis-keys.ts';
+import { SEAT_CHANGES_GAP, SEAT_CHANGES_KEPT, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
 
 /** A change and its place in the event's stream: `<milliseconds>-<number>`. */
@@ -52,7 +52,11 @@ export function compareIds(a: string, b: string): number {
   return aMs - bMs || aNumber - bNumber;
 }
 
-const toChange = ([id, fields]: [string, string[]]): NumberedChange => {
+type Entry = [id: string, fields: string[]];
+
+const isGap = ([, fields]: Entry) => fields[0] === SEAT_CHANGES_GAP;
+
+const toChange = ([id, fields]: Entry): NumberedChange => {
   const seat_id = fields[fields.indexOf('seat_id') + 1] ?? '';
   const status = fields[fields.indexOf('status') + 1];
   return { id, change: { seat_id, status: status === 'HELD' || status === 'BOOKED' ? status : 'AVAILABLE' } };
@@ -93,7 +97,7 @@ class Follower {
         .xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.position)
         .catch(() => 'lost' as const);
       if (read === 'lost') await this.#startAnew();
-      else this.#tell((read?.[0]?.[1] ?? []).map(toChange));
+      else this.#tell(read?.[0]?.[1] ?? []);
       await delay(GATHER_MS);
     }
   }
@@ -101,6 +105,10 @@ class Follower {
   /** While Redis was away changes were made that nobody announced. */
   async #startAnew(): Promise<void> {
     await this.#skipToEnd();
+    this.#reset();
+  }
+
+  #reset(): void {
     for (const viewer of this.viewers) viewer.reset(this.position);
   }
 
@@ -113,11 +121,12 @@ class Follower {
     }
   }
 
-  #tell(changes: NumberedChange[]): void {
-    const last = changes.at(-1);
+  #tell(entries: Entry[]): void {
+    const last = entries.at(-1);
     if (!last) return;
-    this.position = last.id;
-    const batch = new Batch(changes);
+    [this.position] = last;
+    if (entries.some(isGap)) return this.#reset();
+    const batch = new Batch(entries.map(toChange));
     for (const viewer of this.viewers) viewer.changes(batch);
   }
 }
@@ -127,14 +136,13 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
   const followers = new Map<string, Follower>();
 
   return {
-    /** Tells a viewer from now on; resolves with the id that "now" has and how to stop. */
-    async watch(eventId: string, viewer: Viewer): Promise<{ id: string; stop: () => void }> {
+    /** Tells a viewer from now on, until it stops; `now` resolves with the id that this has, once Redis says it. */
+    watch(eventId: string, viewer: Viewer): { now: Promise<string>; stop: () => void } {
       const follower = followers.get(eventId) ?? new Follower(redisUrl, eventId, log);
       followers.set(eventId, follower);
       follower.viewers.add(viewer);
-      await follower.ready;
       return {
-        id: follower.position,
+        now: follower.ready.then(() => follower.position),
         stop: () => {
           if (!follower.viewers.delete(viewer) || follower.viewers.size > 0) return;
           follower.close();
@@ -149,7 +157,7 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
       return last[0]?.[0] ?? START;
     },
 
-    /** The changes after `id`; undefined where some of them are no longer kept. */
+    /** The changes after `id`; undefined where some of them are no longer kept, or were never told. */
     async changesAfter(eventId: string, id: string): Promise<NumberedChange[] | undefined> {
       const key = seatChanges(eventId);
       const [oldest, newest, kept] = await Promise.all([
@@ -158,7 +166,7 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
         redis.xrange(key, `(${id}`, '+', 'COUNT', SEAT_CHANGES_KEPT * 2),
       ]);
       const isKept = compareIds(oldest[0]?.[0] ?? START, id) <= 0 && compareIds(id, newest[0]?.[0] ?? START) <= 0;
-      return isKept ? kept.map(toChange) : undefined;
+      return isKept && !kept.some(isGap) ? kept.map(toChange) : undefined;
     },
 
     close(): void {

@@ -58,6 +58,7 @@ await runProcess('api', async (config, log) => {
     log,
     database,
     redis,
+    cache,
     seatLocks,
     queries,
     catalog,

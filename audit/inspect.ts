@@ -3,7 +3,7 @@ import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import type { SeatsOfReservation } from '../activities/seat-locks.ts';
-import { seatLock } from '../domain/redis-keys.ts';
+import { bookedSeats, seatLock } from '../domain/redis-keys.ts';
 import { NO_FAULTS, findStoredFaults, type Faults } from './sweep.ts';
 
 /** How long anything may take before it is looked after: a start, a payment, the freeing of a hold. */
@@ -42,6 +42,8 @@ export interface Inspection {
   faults: EventFaults;
   orphans: OrphanedPayment[];
   stale: SeatsOfReservation[];
+  /** Seats that Redis refuses as sold, and PostgreSQL has not sold. */
+  unsold: string[];
   /** Why something could not be looked at; there may be more faults then. */
   failures: unknown[];
 }
@@ -91,6 +93,7 @@ export async function inspectEvent(
   const overdue_holds = await look(findOverdue(inspected, eventId, patienceSeconds), []);
   const orphans = await look(findOrphans(inspected, eventId, patienceSeconds), []);
   const { stale, missing_locks } = await look(compareLocks(inspected, eventId), { stale: [], missing_locks: [] });
+  const unsold = await look(findUnsold(inspected, eventId), []);
   const stored = await look(findStoredFaults(inspected.database, eventId, patienceSeconds), NO_FAULTS);
   const unknown_workflows = await look(findUnknownWorkflows(inspected, eventId, patienceSeconds), []);
   return {
@@ -98,12 +101,13 @@ export async function inspectEvent(
       ...stored,
       overdue_holds,
       orphaned_payments: orphans.map(({ reservation_id }) => reservation_id),
-      stale_locks: stale.flatMap(({ seat_ids }) => seat_ids),
+      stale_locks: [...stale.flatMap(({ seat_ids }) => seat_ids), ...unsold],
       missing_locks,
       unknown_workflows,
     },
     orphans,
     stale,
+    unsold,
     failures,
   };
 }
@@ -181,6 +185,17 @@ async function compareLocks({ database, redis, temporal }: Inspected, event_id: 
     if (gone.has(reservation_id)) stale.push({ event_id, reservation_id, seat_ids: [seat_id] });
   }
   return { stale, missing_locks: rows[0]?.missing ?? [] };
+}
+
+/** A seat is noted as sold once it is BOOKED, which it stays: unless a database was restored, or a seat taken back. */
+async function findUnsold({ database, redis }: Inspected, eventId: string): Promise<string[]> {
+  const sold = await redis.smembers(bookedSeats(eventId));
+  const { rows } = await database.query<{ seat_id: string }>(
+    `SELECT seat_id FROM unnest($1::varchar[]) AS seat_id
+     WHERE seat_id NOT IN (SELECT seat_id FROM seats WHERE event_id = $2 AND status = 'BOOKED')`,
+    [sold, eventId],
+  );
+  return rows.map(({ seat_id }) => seat_id);
 }
 
 /** By seat, the reservation that has locked it. */

@@ -1,6 +1,8 @@
 import { createHash } from 'node:crypto';
 import { ScheduleAlreadyRunning, ScheduleNotFoundError, type Client, type ScheduleOptions } from '@temporalio/client';
+import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
+import { bookedSeats, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { TaskQueues } from '../workflows/messages.ts';
 
@@ -22,18 +24,34 @@ SELECT event_id FROM events
 WHERE greatest(date, (SELECT max(show_time) FROM unnest(show_times) AS show_time)) > now() - interval '2 hours'
 ORDER BY date, event_id LIMIT $1`;
 
-/** Gives each event on sale its schedule, and takes those of events that are over. Several workers may do so at once. */
-export async function renewAuditSchedules(client: Client, database: Pool, everyMs = AUDIT_EVERY_MS): Promise<void> {
-  const { schedule, connection } = client;
+interface Stores {
+  temporal: Client;
+  database: Pool;
+  redis: Redis;
+}
+
+/**
+ * Gives each event on sale its schedule. Those of events that are over go, and what Redis keeps of these. Several workers
+ * may do so at once.
+ */
+export async function renewAuditSchedules(
+  { temporal: { schedule, connection }, database, redis }: Stores,
+  everyMs = AUDIT_EVERY_MS,
+): Promise<void> {
   const { rows } = await database.query<{ event_id: string }>(ON_SALE, [MAX_EVENTS]);
   const wanted = new Map(rows.map(({ event_id }) => [PREFIX + event_id, event_id]));
   await connection.withDeadline(Date.now() + TEMPORAL_DEADLINE_MS, async () => {
+    const over: string[] = [];
     for await (const { scheduleId } of schedule.list()) {
-      if (!scheduleId.startsWith(PREFIX) || wanted.delete(scheduleId)) continue;
-      await schedule.getHandle(scheduleId).delete().catch(unless(ScheduleNotFoundError));
+      if (scheduleId.startsWith(PREFIX) && !wanted.delete(scheduleId)) over.push(scheduleId);
     }
     for (const [scheduleId, eventId] of wanted) {
       await schedule.create(auditSchedule(scheduleId, eventId, everyMs)).catch(unless(ScheduleAlreadyRunning));
+    }
+    for (const scheduleId of over) {
+      const eventId = scheduleId.slice(PREFIX.length);
+      await redis.unlink(bookedSeats(eventId), seatChanges(eventId)); // first: while Redis is away the schedule stays
+      await schedule.getHandle(scheduleId).delete().catch(unless(ScheduleNotFoundError));
     }
   });
 }
@@ -60,9 +78,9 @@ const unless = (expected: new (...of: never[]) => Error) => (error: unknown) => 
 };
 
 /** Renews the schedules now and every half minute, until it is stopped. */
-export function keepAuditSchedules(client: Client, database: Pool, log: Logger): { stop(): Promise<void> } {
+export function keepAuditSchedules(stores: Stores, log: Logger): { stop(): Promise<void> } {
   const renew = () =>
-    renewAuditSchedules(client, database).catch((error: unknown) =>
+    renewAuditSchedules(stores).catch((error: unknown) =>
       log.warn({ err: error }, 'the schedules of audits could not be renewed'),
     );
   let renewing = renew();

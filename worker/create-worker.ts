@@ -111,7 +111,7 @@ export const buildAttributes = ({ options }: Worker) =>
     ? [{ key: buildIds, value: ['unversioned', `unversioned:${options.buildId}`] }]
     : [];
 
-/** The three workers of a worker process, one for each task queue; the same for production and tests. */
+/** The workers of reservations, payments and mail, the same for production and tests; audits have one of their own. */
 export async function createWorkers({ activities, workflows, ...options }: WorkersOptions) {
   const common = commonOptions(options);
   return Promise.all([

@@ -1,10 +1,13 @@
-/** `npm run worker`: runs reservations' workflows, payments and mail until it is stopped. */
+/** `npm run worker`: runs reservations' workflows, payments, mail and audits until it is stopped. */
 import { Client } from '@temporalio/client';
 import { NativeConnection } from '@temporalio/worker';
+import type { Pool } from 'pg';
 import { createAudits } from '../activities/audits.ts';
 import { createActivities } from '../activities/index.ts';
 import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
 import { createSeatLocks } from '../activities/seat-locks.ts';
+import type { PaymentGateway } from '../activities/payments.ts';
+import type { Config } from '../runtime/config.ts';
 import { connectPostgres, connectRedis } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
@@ -14,6 +17,11 @@ import { createAuditWorker, createWorkers } from './create-worker.ts';
 import { installTemporalRuntime } from './runtime.ts';
 import { registerSearchAttributes } from './search-attributes.ts';
 import { builtWorkflows } from './workflow-bundle.ts';
+
+const gateways = { sandbox: createSandboxGateway } satisfies Record<
+  Config['PAYMENT_GATEWAY'],
+  (database: Pool) => PaymentGateway
+>;
 
 await runProcess('worker', async (config, log) => {
   installTemporalRuntime(log);
@@ -25,15 +33,16 @@ await runProcess('worker', async (config, log) => {
   const redis = connectRedis(config.REDIS_URL, log);
   const dataConverter = createDataConverter(createPayloadCodec(config.ENCRYPTION_KEY));
   const temporal = new Client({ connection, namespace, dataConverter });
+  const seatLocks = createSeatLocks(redis, log);
   const activities = createActivities({
     database,
-    redis,
-    gateway: createSandboxGateway(database),
+    seatLocks,
+    gateway: gateways[config.PAYMENT_GATEWAY](database),
     smtpUrl: config.SMTP_URL,
     mailFrom: config.MAIL_FROM,
     log,
   });
-  const audits = createAudits({ database, redis, temporal }, createSeatLocks(redis, log), log);
+  const audits = createAudits({ database, redis, temporal }, seatLocks, log);
   const common = {
     connection,
     namespace,
@@ -50,7 +59,7 @@ await runProcess('worker', async (config, log) => {
     log.fatal({ err: error }, 'a worker failed');
     process.exit(1);
   });
-  const schedules = keepAuditSchedules(temporal, database, log);
+  const schedules = keepAuditSchedules({ temporal, database, redis }, log);
   return {
     async stop() {
       await schedules.stop();

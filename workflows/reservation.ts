@@ -1,10 +1,10 @@
 /*
- *   lock seats ──► hold seats ──► wait ──payment──► authorise ──► book ──► capture ──► CONFIRMED ──► mail
- *       │              │           │ ▲                  │           │
- *       └── taken ─────┤           │ └──── declined ────┴── refused ┘
- *                      ▼           │
- *                   REFUSED        ├── release ───► undo ──► RELEASED
- *                                  └── deadline ──► undo ──► EXPIRED     (late payment: rescue or refund)
+ *   lock and hold seats ──► wait ──payment──► authorise ──► book ──► capture ──► CONFIRMED ──► mail
+ *            │               │ ▲                  │           │
+ *          taken             │ └──── declined ────┴── refused ┘
+ *            ▼               │
+ *         REFUSED            ├── release ───► undo ──► RELEASED
+ *                            └── deadline ──► undo ──► EXPIRED     (late payment: rescue or refund)
  */
 import {
   ActivityFailure,

@@ -7,7 +7,7 @@ import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDepend
 import type { Answer } from '../idempotency.ts';
 import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';
-import { NotRunning, answerWithin } from '../reservation-workflows.ts';
+import { NotRunning, Refused, answerWithin } from '../reservation-workflows.ts';
 import { endedProblem, refusalProblem, requireReservation } from './reservations.ts';
 
 const BookingBody = Type.Object(
@@ -48,6 +48,8 @@ function paymentId(key: string | undefined, token: string, failedBefore: number)
   return `pay-${createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32)}`;
 }
 
+const countFailed = (bookings: Booking[]) => bookings.filter(({ status }) => status === 'FAILED').length;
+
 const bookingAnswer = (status: number, booking: Booking, headers: Record<string, string> = {}): Answer => ({
   status,
   headers: { location: `/api/v1/bookings/${booking.booking_id}`, ...headers },
@@ -80,20 +82,23 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
       throw new Problem('USER_MISMATCH', 'Only its buyer pays for a reservation.');
     if (reservation.status !== 'HELD' && reservation.status !== 'EXPIRED') return answerEnded(reservation);
 
-    const failedBefore = (await queries.getBookings(reservation_id)).filter(({ status }) => status === 'FAILED').length;
+    const failedBefore = countFailed(await queries.getBookings(reservation_id));
     const id = paymentId(key, payment_token, failedBefore);
     try {
       const outcome = await outcomeOf(reservation, payment_token, id, (wait ?? 0) * 1_000);
       if (outcome?.status === 'FAILED') throw failureProblem(outcome);
       if (outcome?.status === 'TOO_LATE') return answerEnded(await requireReservation(queries, reservation_id, caller));
-      const [booking] = await queries.getBookings(reservation_id);
-      if (!booking) throw unavailable('The payment was accepted, but is not recorded yet. Retry.');
+      const bookings = await queries.getBookings(reservation_id);
+      const [booking] = bookings;
+      const isOfBefore = booking?.status === 'FAILED' && countFailed(bookings) === failedBefore;
+      if (!booking || (isOfBefore && !outcome)) throw unavailable('The payment is not recorded yet. Retry.');
       const applied: Record<string, string> = wait === undefined ? {} : { 'preference-applied': `wait=${wait}` };
       if (outcome) return bookingAnswer(201, booking, applied);
       const { failure: _, ...accepted } = booking;
       return bookingAnswer(202, { ...accepted, status: 'PENDING' }, applied);
     } catch (error) {
-      if (error instanceof NotRunning) return answerEnded(await requireReservation(queries, reservation_id, caller));
+      const isEnded = error instanceof NotRunning || (error instanceof Refused && error.code === 'ALREADY_CONFIRMED');
+      if (isEnded) return answerEnded(await requireReservation(queries, reservation_id, caller));
       throw refusalProblem(error);
     }
   }

@@ -24,7 +24,7 @@ async function isUp(check: () => Promise<unknown>): Promise<boolean> {
 /** For orchestrators and monitoring; no base path. */
 export async function operationRoutes(
   api: Api,
-  { queries, redis, workflows, metrics }: ApiDependencies & { metrics: Registry },
+  { config, queries, redis, cache, workflows, metrics }: ApiDependencies & { metrics: Registry },
 ): Promise<void> {
   api.get(
     '/livez',
@@ -50,24 +50,22 @@ export async function operationRoutes(
       },
     },
     async () => {
-      const [postgres, redisIsUp, temporal] = await Promise.all([
+      const [postgres, redisIsUp, cacheIsUp, temporal] = await Promise.all([
         isUp(() => queries.ping()),
         isUp(() => redis.ping()),
+        isUp(() => cache.ping()),
         isUp(() => workflows.ping()),
       ]);
+      const isCacheApart = config.REDIS_CACHE_URL !== config.REDIS_URL;
       const state = (up: boolean) => (up ? ('up' as const) : ('down' as const));
       const dependencies = {
         postgres: { state: state(postgres), needed: true },
         redis: { state: state(redisIsUp), needed: false },
+        ...(isCacheApart && { redis_cache: { state: state(cacheIsUp), needed: false } }),
         temporal: { state: state(temporal), needed: true },
       };
       if (postgres && temporal) return { status: 'ready' as const, dependencies };
-      throw new Problem(
-        'NOT_READY',
-        'See which of the dependencies is down.',
-        { dependencies },
-        { 'retry-after': '1' },
-      );
+      throw new Problem('NOT_READY', 'See which of the dependencies is down.', { dependencies });
     },
   );
 

@@ -28,7 +28,7 @@ const ReservationBody = Type.Object(
 );
 type ReservationBody = Static<typeof ReservationBody>;
 
-interface HoldRequest {
+interface ReservationRequest {
   body: ReservationBody;
   key: string | undefined;
   /** The key came before, and its outcome is not known. */
@@ -58,14 +58,15 @@ const seatLimitReached = ({ limit, held }: SeatLimit) =>
 
 const locationOf = (id: string) => `/api/v1/reservations/${id}`;
 
-function heldAnswer(reservation_id: string, body: ReservationBody, hold: Hold): Answer {
+/** @param leftMs of the hold, as PostgreSQL counts it: our clock may differ from its own */
+function heldAnswer(reservation_id: string, body: ReservationBody, hold: Hold, leftMs: number): Answer {
   const reservation: Reservation = {
     reservation_id,
     ...body,
     price: { amount: hold.price, currency: hold.currency },
     status: 'HELD',
     expires_at: hold.expires_at,
-    expires_in_seconds: Math.max(0, Math.floor((Date.parse(hold.expires_at) - Date.now()) / 1_000)),
+    expires_in_seconds: Math.floor(leftMs / 1_000),
     created_at: hold.created_at,
   };
   return { status: 201, headers: { location: locationOf(reservation_id) }, body: reservation };
@@ -103,7 +104,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
   /** The hold of the first try, or of a later one where the ones before it ended before their client was answered. */
-  async function reserve(request: HoldRequest): Promise<{ id: string; reserved: Reserved }> {
+  async function reserve(request: ReservationRequest): Promise<{ id: string; reserved: Reserved }> {
     const { body, key, isRepeat, waitedMs, hasLeft } = request;
     const { event_id, seat_ids, user_id } = body;
     const input = { event_id, seat_ids, user_id, hold_seconds: config.HOLD_SECONDS };
@@ -133,7 +134,16 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     throw unavailable('This key was retried too often: use a new one.');
   }
 
-  async function createReservation(request: HoldRequest): Promise<Answer> {
+  /** What is left of a hold, in ms; a repeat finds one that was granted some time ago, and may be over. */
+  async function leftOf(id: string, { hold_ms }: Hold, { isRepeat }: ReservationRequest): Promise<number> {
+    if (!isRepeat) return hold_ms;
+    const now = await queries.getReservation(id);
+    if (!now || now.status === 'RELEASED' || now.status === 'EXPIRED')
+      throw unavailable('The seats were held, and are free again. Retry with the same Idempotency-Key.');
+    return (now.expires_in_seconds ?? 0) * 1_000;
+  }
+
+  async function createReservation(request: ReservationRequest): Promise<Answer> {
     const { body } = request;
     const entry = await requireEvent(catalog, body.event_id);
     const foreign = await catalog.getForeignSeats(entry, body.seat_ids);
@@ -143,7 +153,8 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       });
     }
     const { id, reserved } = await reserve(request);
-    if (reserved.status === 'HELD') return heldAnswer(id, body, reserved.hold);
+    if (reserved.status === 'HELD')
+      return heldAnswer(id, body, reserved.hold, await leftOf(id, reserved.hold, request));
     if (reserved.status === 'REFUSED') {
       if ('seat_limit' in reserved) throw seatLimitReached(reserved.seat_limit);
       // None taken: the hold came after it had been given up, or its conflict has gone meanwhile.

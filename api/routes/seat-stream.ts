@@ -80,12 +80,13 @@ async function serveViewer(response: ServerResponse, { stream, eventId, telling,
     sent = id;
     write(resetFrame(id));
   };
-  const { id, stop } = await stream.watch(eventId, {
+  const { now, stop } = stream.watch(eventId, {
     changes: (batch) => (early ? early.push(batch) : send(batch)),
     reset,
   });
   response.on('close', stop);
-  if (response.closed) stop();
+  const id = await now;
+  if (response.closed) return;
   if (lastEventId === undefined) {
     sent = id;
     write(`id: ${id}\n\n`);

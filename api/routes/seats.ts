@@ -3,7 +3,7 @@ import { LRUCache } from 'lru-cache';
 import { Type, type Static } from 'typebox';
 import { Id, Seat } from '../../domain/model.ts';
 import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
-import type { Answer, MicroCache } from '../micro-cache.ts';
+import type { PublicAnswer, MicroCache } from '../micro-cache.ts';
 import { VALIDATED, withHeaders } from '../openapi.ts';
 import { Problem, refusals } from '../problems.ts';
 import type { SeatLayout } from '../seat-layout.ts';
@@ -55,7 +55,7 @@ interface Representation {
 function sendEncoded(
   reply: FastifyReply,
   { media_type, tag, encoding, body }: Representation,
-  keep: (answer: Answer) => void = () => undefined,
+  keep: (answer: PublicAnswer) => void = () => undefined,
 ): FastifyReply {
   const etag = `"${tag}-${encoding}"`;
   reply.headers({ etag, vary: 'Accept-Encoding' });
@@ -102,7 +102,8 @@ export async function seatRoutes(
     const body = await seatMaps.bodyOf({ map, format, encoding });
     const expiresAtMs = map.read_at_ms + SEAT_MAP_TTL_MS;
     const secondsLeft = Math.floor((expiresAtMs - Date.now()) / 1_000);
-    const keep = (answer: Answer) => microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
+    const keep = (answer: PublicAnswer) =>
+      microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
     reply.headers({ 'cache-control': cacheControl(secondsLeft), 'seat-stream-position': map.position });
     if (format === 'full') return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, encoding, body }, keep);
     reply.header('link', `<${layoutPath(eventId, map.layout.id, show_time)}>; rel="describedby"`);

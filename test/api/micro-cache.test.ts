@@ -13,7 +13,7 @@ async function serve(keptForMs: number) {
   const sent: number[] = [];
   let routed = 0;
   const tell = (status: number) => ({ observe: () => void sent.push(status) });
-  const edges = { requestIdOf: () => 'its own', durations: { 200: tell(200), 304: tell(304) } };
+  const duties = { requestIdOf: () => 'its own', durations: { 200: tell(200), 304: tell(304) } };
   const server = createServer(
     cache.inFrontOf((request, response) => {
       routed++;
@@ -21,7 +21,7 @@ async function serve(keptForMs: number) {
       const headers = { etag: ETAG, 'x-request-id': 'of the first' };
       cache.keep(request, { etag: ETAG, headers, bodyHeaders, body: BODY }, Date.now() + keptForMs);
       response.writeHead(200, { etag: ETAG, ...bodyHeaders }).end(BODY);
-    }, edges),
+    }, duties),
   );
   const url = await listenAt(server);
   return {

@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { buyerAt } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { exchange } from '../support/raw-http.ts';
-import { startSystem } from '../support/system.ts';
+import { startApi, startSystem } from '../support/system.ts';
 
 const system = await startSystem();
 const buyer = buyerAt(system.url);
@@ -73,6 +73,14 @@ describe('operations', () => {
     });
   });
 
+  test('/readyz names the Redis of the maps where that is another', async () => {
+    const apart = { REDIS_URL: 'redis://locks', REDIS_CACHE_URL: 'redis://maps' };
+    const api = await startApi(system.stores, 600, undefined, apart);
+    const reply = await fetch(`${api.url}/readyz`);
+    expect(await reply.json()).toMatchObject({ dependencies: { redis_cache: { state: 'up', needed: false } } });
+    await api.stop();
+  });
+
   test('/metrics is Prometheus text that counts requests', async () => {
     await get('/api/v1/events');
     const reply = await get('/metrics');
@@ -118,8 +126,12 @@ describe('operations', () => {
   });
 
   test('/docs is a page', async () => {
-    const reply = await get('/docs');
-    expect(reply.status).toBe(200);
-    expect(reply.headers.get('content-type')).toMatch(/^text\/html/);
+    for (const path of ['/docs', '/docs/', '/docs?theme=dark']) {
+      const reply = await fetch(`${system.url}${path}`, { redirect: 'manual' });
+      expect(reply.status, path).toBe(200);
+      expect(reply.headers.get('content-type')).toMatch(/^text\/html/);
+      const script = /<script src="(.+?)"/.exec(await reply.text())?.[1] ?? '';
+      expect((await get(script)).headers.get('content-type')).toMatch(/javascript/);
+    }
   });
 });

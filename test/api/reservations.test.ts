@@ -106,6 +106,18 @@ describe.concurrent('GET and DELETE /reservations/{reservation_id}', () => {
     expect(again.body).toEqual(released.body);
   });
 
+  test('DELETE may name a content type without any content, and has none that is no JSON', async () => {
+    const { reservation_id } = await hold();
+    const remove = (body: string | null) =>
+      fetch(`${system.url}/api/v1/reservations/${reservation_id}`, {
+        method: 'DELETE',
+        headers: { 'content-type': 'application/json' },
+        body,
+      });
+    expect((await remove('{')).status).toBe(400);
+    expect((await remove(null)).status).toBe(200);
+  });
+
   test('DELETE of a confirmed reservation is a 409, and changes nothing', async () => {
     const { reservation_id } = await ended.CONFIRMED();
     expectProblem(await buyer.release(reservation_id), 409, 'ALREADY_CONFIRMED');

@@ -1,7 +1,9 @@
 /** The live seat map: what a viewer is told, also after it was away. */
+import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { seatChanges } from '../../domain/redis-keys.ts';
+import { connectRedis } from '../../runtime/connections.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { addEvent, addTwoShows } from '../support/house.ts';
 import { viewSeats, type SeatViewer } from '../support/seat-viewer.ts';
@@ -191,6 +193,31 @@ test('Redis that lost everything says reset', async () => {
   const viewer = await view(event_id, before.lastEventId());
   await until('a reset', async () => viewer.events.length > 0);
   expect(viewer.events[0]).toMatchObject({ event: 'reset' });
+});
+
+test('what could not be told, since Redis did not answer, says reset once it does', async () => {
+  const { event_id, seat_ids, hold } = await openHouse(2);
+  const [one = '', two = ''] = seat_ids;
+  const viewer = await view(event_id);
+  await hold(one);
+  await viewer.changes(1);
+  const before = viewer.lastEventId();
+
+  const redis = connectRedis(system.stores.redisUrl, log);
+  await once(redis, 'ready');
+  const seatLocks = createSeatLocks(redis, log);
+  const untold = { event_id, seat_ids: [two], reservation_id: 'res_untold' };
+  redis.disconnect();
+  await once(redis, 'end');
+  await seatLocks.announce(untold, 'HELD');
+  await redis.connect();
+  await seatLocks.findTaken(untold);
+  await until('a reset', async () => viewer.events.some(({ event }) => event === 'reset'));
+
+  const late = await view(event_id, before);
+  await until('a reset', async () => late.events.length > 0);
+  expect(late.events[0]).toMatchObject({ event: 'reset', data: {} });
+  redis.disconnect();
 });
 
 test('a viewer of one show is told of that show alone', async () => {

@@ -7,7 +7,7 @@ import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import { inspectEvent, type EventFaults } from '../../audit/inspect.ts';
 import { NO_FAULTS } from '../../audit/sweep.ts';
 import { bookingId } from '../../domain/booking-id.ts';
-import { seatLock } from '../../domain/redis-keys.ts';
+import { bookedSeats, seatChanges, seatLock } from '../../domain/redis-keys.ts';
 import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
 import { TaskQueues, claim, pay, payment, searchAttributes, stage } from '../../workflows/messages.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
@@ -87,7 +87,7 @@ afterAll(async () => {
 async function openSale(seats: number) {
   await stores.database.query(END_ALL_SALES);
   const event = await addEvent(stores.database, seats);
-  await renewAuditSchedules(temporal, stores.database, 1_000);
+  await renewAuditSchedules({ ...stores, temporal }, 1_000);
   return event;
 }
 
@@ -338,16 +338,33 @@ test('a sale without faults has none at any moment of it', async () => {
   await expectNoFaults(stores);
 }, 60_000);
 
-test('an event that is over is audited no more', async () => {
-  const { event_id } = await openSale(1);
+test('a seat that Redis calls sold and PostgreSQL does not is for sale again', async () => {
+  const { event_id, seat_ids } = await openSale(2);
+  const seatLocks = createSeatLocks(stores.redis, log);
+  await seatLocks.unlock({ event_id, seat_ids, reservation_id: 'res_before_the_restore' }, true);
+  await stores.database.query(`UPDATE seats SET status = 'BOOKED' WHERE seat_id = $1`, [seat_ids[1]]);
+  const taken = () => seatLocks.findTaken({ event_id, seat_ids, reservation_id: 'res_next' });
+  await until('the audit has seen it', async () => (await taken()).length < 2);
+  expect(await taken()).toEqual(seat_ids.slice(1));
+  await stores.database.query(`UPDATE seats SET status = 'AVAILABLE' WHERE event_id = $1`, [event_id]);
+});
+
+test('an event that is over is audited no more, and Redis forgets it', async () => {
+  const { event_id, seat_ids } = await openSale(1);
+  const sold = { event_id, seat_ids, reservation_id: 'res_of_old' };
+  const seatLocks = createSeatLocks(stores.redis, log);
+  await seatLocks.announce(sold, 'BOOKED');
+  await seatLocks.unlock(sold, true);
+  expect(await stores.redis.exists(bookedSeats(event_id), seatChanges(event_id))).toBe(2);
   const schedule = temporal.schedule.getHandle(`audit:${event_id}`);
   expect((await schedule.describe()).policies.overlap).toBe('SKIP');
   await stores.database.query(END_ALL_SALES);
   await until('the schedule is gone', async () => {
-    await renewAuditSchedules(temporal, stores.database, 1_000);
+    await renewAuditSchedules({ ...stores, temporal }, 1_000);
     return schedule.describe().then(
       () => false,
       () => true,
     );
   });
+  expect(await stores.redis.keys(`*${event_id}*`)).toEqual([]);
 });

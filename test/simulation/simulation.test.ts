@@ -11,6 +11,7 @@ import { Redis } from 'ioredis';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createActivities } from '../../activities/index.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
+import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { surround } from '../support/fault-injection.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
 import { startTimeSkipping } from '../support/time-skipping.ts';
@@ -47,7 +48,8 @@ beforeAll(async () => {
   await stores.database.query(RECORD_CHANGES);
   const gateway = createSandboxGateway(stores.database);
   const mail = { smtpUrl: undefined, mailFrom: 'box-office@localhost' };
-  const { seats, payments, notifications } = createActivities({ ...stores, ...mail, gateway, log });
+  const seatLocks = createSeatLocks(stores.redis, log);
+  const { seats, payments, notifications } = createActivities({ ...stores, ...mail, seatLocks, gateway, log });
   temporal = await startTimeSkipping({
     seats: surround(seats, inItsWorld),
     payments: surround(payments, inItsWorld),

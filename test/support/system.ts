@@ -53,7 +53,8 @@ export async function startWorkers(
 ): Promise<RunningWorkers> {
   const connection = await NativeConnection.connect({ address: temporalAddress });
   const gateway = createSandboxGateway(database);
-  const activities = createActivities({ database, redis, gateway, smtpUrl, mailFrom: 'box-office@localhost', log });
+  const seatLocks = createSeatLocks(redis, log);
+  const activities = createActivities({ database, seatLocks, gateway, smtpUrl, mailFrom: 'box-office@localhost', log });
   const workers = await createWorkers({
     connection,
     namespace,
@@ -89,7 +90,7 @@ export async function startAuditor(stores: Stores): Promise<RunningWorkers> {
     audits: createAudits({ database, redis, temporal }, seatLocks, log, 1),
   });
   const running = worker.run();
-  await renewAuditSchedules(temporal, database, 1_000);
+  await renewAuditSchedules({ temporal, database, redis }, 1_000);
   return {
     async stop() {
       worker.shutdown();
@@ -134,6 +135,7 @@ export async function startApi(
     log: logOfApi,
     database,
     redis,
+    cache: redis,
     seatLocks,
     queries,
     catalog: createCatalog(queries),

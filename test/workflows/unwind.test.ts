@@ -2,9 +2,10 @@
 import type { WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { createActivities } from '../../activities/index.ts';
+import { createActivities, type Activities } from '../../activities/index.ts';
 import type { PaymentGateway } from '../../activities/payments.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
+import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { pay, payment, release } from '../../workflows/messages.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { surround } from '../support/fault-injection.ts';
@@ -26,6 +27,8 @@ let fault: Fault | undefined;
 let isCaptureRefused = false;
 let stores: Stores;
 let gateway: PaymentGateway;
+/** Without faults. */
+let activities: Activities;
 let temporal: Awaited<ReturnType<typeof startTimeSkipping>>;
 
 /** Fails where it is planted to. */
@@ -41,8 +44,9 @@ async function withFault(activity: string, call: () => Promise<unknown>): Promis
 beforeAll(async () => {
   stores = await openStores();
   gateway = createSandboxGateway(stores.database);
-  const activities = createActivities({
+  activities = createActivities({
     ...stores,
+    seatLocks: createSeatLocks(stores.redis, log),
     gateway,
     smtpUrl: undefined,
     mailFrom: 'box-office@localhost',
@@ -174,11 +178,9 @@ describe('directly on the stores', () => {
       charge: { idempotency_key: `bkg_direct_${reservations}`, reservation_id, price },
     };
   };
-  const direct = () =>
-    createActivities({ ...stores, gateway, smtpUrl: undefined, mailFrom: 'box-office@localhost', log });
 
   async function grant(hold: ReturnType<typeof request>['hold']) {
-    const result = await direct().seats.holdSeats(hold);
+    const result = await activities.seats.holdSeats(hold);
     if (!('hold' in result)) throw new Error(`refused: ${JSON.stringify(result)}`);
     return result.hold;
   }
@@ -206,7 +208,7 @@ describe('directly on the stores', () => {
   }
 
   test('every step may be repeated: it changes nothing and answers the same', async () => {
-    const { seats, payments } = direct();
+    const { seats, payments } = activities;
     const it = request();
     await twice(it, 'holdSeats', async () => ({ ...(await grant(it.hold)), hold_ms: undefined }));
     const mine = { ...it.seats, fence: (await grant(it.hold)).fence };
@@ -227,7 +229,7 @@ describe('directly on the stores', () => {
   });
 
   test('every undo may be repeated: it changes nothing and answers the same', async () => {
-    const { seats, payments } = direct();
+    const { seats, payments } = activities;
     const it = request();
     const mine = { ...it.seats, fence: (await grant(it.hold)).fence };
     await seats.openBooking(it.booking);
@@ -250,7 +252,7 @@ describe('directly on the stores', () => {
   });
 
   test('a hold that comes after its own undo holds and locks nothing', async () => {
-    const { seats } = direct();
+    const { seats } = activities;
     const { hold } = request();
     await seats.releaseSeats({ ...hold, fence: undefined, ending: 'REFUSED' });
     expect(await seats.holdSeats(hold)).not.toHaveProperty('hold');
@@ -258,7 +260,7 @@ describe('directly on the stores', () => {
   });
 
   test('a charge that comes after its own cancel is not made', async () => {
-    const { payments } = direct();
+    const { payments } = activities;
     const { charge } = request();
     await payments.cancelPayment(charge);
     expect(await payments.authorisePayment({ ...charge, payment_token: 'tok_visa' })).toMatchObject({
@@ -268,7 +270,7 @@ describe('directly on the stores', () => {
   });
 
   test('what comes late from a hold that was taken anew changes nothing', async () => {
-    const { seats } = direct();
+    const { seats } = activities;
     const it = request();
     const stale = (await grant(it.hold)).fence;
     await seats.releaseSeats({ ...it.hold, fence: stale, ending: 'EXPIRED' });
@@ -283,7 +285,7 @@ describe('directly on the stores', () => {
   });
 
   test('the database itself refuses a takeover, also by a statement without a guard', async () => {
-    const { seats } = direct();
+    const { seats } = activities;
     const it = request();
     const { fence } = await grant(it.hold);
     const takeOver = `UPDATE seats SET reservation_id = 'res_thief' WHERE seat_id = ANY($1)`;
