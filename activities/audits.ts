@@ -27,8 +27,9 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
 
   return {
     /**
-     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended and of
-     * seats that are not sold, and answers the payments that nobody will settle. Money is never moved here, and no lock is put back: its hold may have ended.
+     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended and the
+     * notes that seats are sold which are not, and answers the payments that nobody will settle. Money is never moved
+     * here, and no lock is put back: its hold may have ended.
      */
     async auditEvent(event_id: string): Promise<OrphanedPayment[]> {
       const { faults, orphans, stale, unsold, failures } = await inspectEvent(inspected, event_id, patienceSeconds);
