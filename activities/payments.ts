@@ -16,7 +16,8 @@ export class GatewayUnavailable extends Error {
 }
 
 /**
- * Whoever takes the money. Every call may be repeated; an answer that is lost leaves the same charge behind.
+ * Whoever takes the money. Every call may be repeated; an answer that is lost leaves the same charge behind. A charge is
+ * captured once and given back once, so its id is the idempotency key of either.
  * All methods reject with {@link GatewayUnavailable} where the outcome is unknown.
  */
 export interface PaymentGateway {
