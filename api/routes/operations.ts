@@ -26,6 +26,14 @@ export async function operationRoutes(
   api: Api,
   { config, queries, redis, cache, workflows, metrics }: ApiDependencies & { metrics: Registry },
 ): Promise<void> {
+  const isCacheApart = config.REDIS_CACHE_URL !== config.REDIS_URL;
+  const checks = [
+    { name: 'postgres', needed: true, ping: () => queries.ping() },
+    { name: 'redis', needed: false, ping: () => redis.ping() },
+    ...(isCacheApart ? [{ name: 'redis_cache', needed: false, ping: () => cache.ping() }] : []),
+    { name: 'temporal', needed: true, ping: () => workflows.ping() },
+  ];
+
   api.get(
     '/livez',
     {
@@ -50,21 +58,16 @@ export async function operationRoutes(
       },
     },
     async () => {
-      const [postgres, redisIsUp, cacheIsUp, temporal] = await Promise.all([
-        isUp(() => queries.ping()),
-        isUp(() => redis.ping()),
-        isUp(() => cache.ping()),
-        isUp(() => workflows.ping()),
-      ]);
-      const isCacheApart = config.REDIS_CACHE_URL !== config.REDIS_URL;
-      const state = (up: boolean) => (up ? ('up' as const) : ('down' as const));
-      const dependencies = {
-        postgres: { state: state(postgres), needed: true },
-        redis: { state: state(redisIsUp), needed: false },
-        ...(isCacheApart && { redis_cache: { state: state(cacheIsUp), needed: false } }),
-        temporal: { state: state(temporal), needed: true },
-      };
-      if (postgres && temporal) return { status: 'ready' as const, dependencies };
+      const states = await Promise.all(
+        checks.map(async ({ name, needed, ping }) => {
+          const state = (await isUp(ping)) ? ('up' as const) : ('down' as const);
+          return [name, { state, needed }] as const;
+        }),
+      );
+      const dependencies = Object.fromEntries(states);
+      if (states.every(([, { state, needed }]) => state === 'up' || !needed)) {
+        return { status: 'ready' as const, dependencies };
+      }
       throw new Problem('NOT_READY', 'See which of the dependencies is down.', { dependencies });
     },
   );

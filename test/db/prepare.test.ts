@@ -3,6 +3,7 @@ import { readdir } from 'node:fs/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { prepareDatabase } from '../../db/prepare.ts';
+import { runOnServer } from '../support/on-server.ts';
 
 const MIGRATIONS = new URL('../../db/migrations', import.meta.url);
 
@@ -22,8 +23,7 @@ async function connect(databaseUrl: string): Promise<pg.Client> {
 /** A new database without a table in it. */
 async function emptyDatabase(): Promise<{ url: string; client: pg.Client }> {
   const name = `empty_${randomBytes(6).toString('hex')}`;
-  const admin = await connect(onServer('postgres'));
-  await admin.query(`CREATE DATABASE ${name}`);
+  await runOnServer(onServer(name), `CREATE DATABASE ${name}`);
   return { url: onServer(name), client: await connect(onServer(name)) };
 }
 

@@ -3,13 +3,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { bundleWorkflowCode, DefaultLogger } from '@temporalio/worker';
-import pg from 'pg';
 import type { TestProject } from 'vitest/node';
 import { DataDir } from '../../dev/data-dir.ts';
 import { startServices } from '../../dev/services.ts';
 import { findTemporalTestServer } from '../../dev/tools.ts';
 import { prepareDatabase } from '../../db/prepare.ts';
 import { workflowsPath } from '../../worker/workflow-bundle.ts';
+import { runOnServer } from './on-server.ts';
 
 /** More than there are test files that start a system of their own. */
 const NAMESPACES = 60;
@@ -35,7 +35,9 @@ export default async function setup(project: TestProject) {
     postgresSettings: { fsync: 'off' },
   });
   await prepareDatabase(services.database_url, 'on');
-  await makeTemplate(services.database_url);
+  // PostgreSQL does not copy a database that somebody is connected to, so nobody may be.
+  const template = new URL(services.database_url).pathname.slice(1);
+  await runOnServer(services.database_url, `ALTER DATABASE ${template} ALLOW_CONNECTIONS false`);
   const bundlePath = join(folder, 'workflows.bundle.js');
   const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
   await writeFile(bundlePath, code);
@@ -51,13 +53,4 @@ export default async function setup(project: TestProject) {
     await dataDir.release();
     await rm(folder, { recursive: true });
   };
-}
-
-/** PostgreSQL does not copy a database that somebody is connected to, so nobody may be. */
-async function makeTemplate(databaseUrl: string): Promise<void> {
-  const template = new URL(databaseUrl);
-  const admin = new pg.Client({ connectionString: Object.assign(new URL(template), { pathname: '/postgres' }).href });
-  await admin.connect();
-  await admin.query(`ALTER DATABASE ${template.pathname.slice(1)} ALLOW_CONNECTIONS false`);
-  await admin.end();
 }

@@ -1,10 +1,11 @@
 /** A database, a Redis database and a Temporal namespace that no other test file uses. */
 import { once } from 'node:events';
 import { Redis } from 'ioredis';
-import pg from 'pg';
+import type pg from 'pg';
 import { inject } from 'vitest';
 import { createLogger } from '../../runtime/logger.ts';
 import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
+import { runOnServer } from './on-server.ts';
 
 export const log = createLogger('test', process.env['LOG_LEVEL'] ?? 'silent');
 
@@ -25,10 +26,8 @@ export async function openStores(): Promise<Stores> {
   sharedRedis.disconnect();
 
   const template = new URL(inject('template_database_url'));
-  const admin = new pg.Client({ connectionString: Object.assign(new URL(template), { pathname: '/postgres' }).href });
-  await admin.connect();
-  await admin.query(`CREATE DATABASE test_${number} TEMPLATE ${template.pathname.slice(1)} STRATEGY file_copy`);
-  await admin.end();
+  const copy = `CREATE DATABASE test_${number} TEMPLATE ${template.pathname.slice(1)} STRATEGY file_copy`;
+  await runOnServer(template.href, copy);
 
   const databaseUrl = Object.assign(new URL(template), { pathname: `/test_${number}` }).href;
   const redisUrl = `${inject('redis_url')}/${number}`;
