@@ -1,5 +1,6 @@
 import { ConfigError, readConfig, type Config } from './config.ts';
 import { createLogger, type Logger } from './logger.ts';
+import { keepTickShape } from './tick-shape.ts';
 
 /** What a process runs until it is told to stop. */
 export interface Service {
@@ -18,6 +19,7 @@ export async function runProcess(
   name: string,
   start: (config: Config, log: Logger) => Promise<Service>,
 ): Promise<void> {
+  keepTickShape();
   try {
     const config = readConfig(process.env);
     const log = createLogger(name, config.LOG_LEVEL);
