@@ -32,7 +32,7 @@ export async function startEdge(apiUrl: string, progress: (line: string) => void
     detached: true,
     stdio: ['ignore', 'ignore', 'inherit'],
   });
-  const ended = once(nginx, 'exit');
+  const ended = once(nginx, 'exit').catch(() => undefined); // where there is no nginx, `spawn` says so
   const kill = () => killGroup(nginx);
   process.once('exit', kill);
   const url = `http://127.0.0.1:${port}`;

@@ -47,6 +47,7 @@ export async function flashWithReaders(
 ) {
   const { api, pids } = product;
   const serving: Part | undefined = await startServing(product, served_by, progress);
+  if (served_by && !serving) return undefined; // it is said why
   const seatsUrl = `${serving?.url ?? api.url}${SEATS_PATH}`;
   const mapsUrl = `${seatsUrl}${format === 'compact' ? '?format=compact' : ''}`;
   if (maps_per_second > 0) await warmUp({ url: new URL(mapsUrl), conditional });
