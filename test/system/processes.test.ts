@@ -86,7 +86,8 @@ test('SIGTERM in the middle of a sale: what was asked is answered, what was answ
   const buyers = [1, 2, 3, 4].map((row) => buy(row).catch((error: Error) => error.cause));
   await vi.waitFor(() => expect(held.length).toBeGreaterThan(4), RECOVERY);
   expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
-  for (const end of await Promise.all(buyers)) expect(end).toMatchObject({ code: 'ECONNREFUSED' });
+  // There is nobody to connect to, so nothing was asked; in the moment of the close the kernel calls that a reset.
+  for (const end of await Promise.all(buyers)) expect(end).toMatchObject({ syscall: 'connect' });
   const { rowCount } = await stores.database.query(
     `SELECT FROM reservations WHERE reservation_id = ANY($1) AND status = 'HELD'`,
     [held],
