@@ -18,6 +18,7 @@ export default defineConfig({
     globalSetup: 'test/support/global-setup.ts',
     pool: 'forks',
     maxWorkers: 2,
+    execArgv: ['--import', './dist/worker/fast-workflows.js'], // as in production
     isolate: false, // to load the SDK anew for each file would take half a minute; each has stores of its own all the same
     sequence: { sequencer: LongestFirst },
     testTimeout: 30_000,
