@@ -14,7 +14,7 @@ const FIRST_SEED = Number(process.env['HISTORY_SEED'] ?? 1);
 const IS_CAMPAIGN = process.env['HISTORIES'] !== undefined;
 
 /** Each on an event of its own: while one waits for its holds to run out, the others use the machine. */
-const AT_ONCE = 4;
+const AT_ONCE = 8;
 const MOST_CALLS_SHOWN = 40;
 /** Where fewer were granted, there was nothing to judge. */
 const LEAST_GRANTS = 4;

@@ -24,7 +24,7 @@ const { SEED, RUNS } = process.env;
 const FIRST_SEED = Number(SEED ?? 1);
 const SEEDS = Number(RUNS ?? (SEED === undefined ? 500 : 1));
 /** Sequences that share the server and its clock. */
-const AT_ONCE = 25;
+const AT_ONCE = 50;
 const SHRINK_WITHIN_MS = 120_000;
 
 let stores: Stores;
