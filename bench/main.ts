@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { latencyChart } from './chart.ts';
-import { flashWithReaders, type AudienceOptions } from './flash-readers.ts';
+import { flashAlone, flashWithAudience, type AudienceOptions } from './flash-audience.ts';
 import { grantCost } from './grant-cost.ts';
 import { growth } from './growth.ts';
 import { knee } from './knee.ts';
@@ -29,10 +29,10 @@ const draw = (name: string, title: string) => (samples: Sample[]) =>
 
 let kneePerSecond = Number(process.env['KNEE'] ?? 50);
 
-const flashAs =
-  (name: string, audience: AudienceOptions, seconds = FLASH_SECONDS) =>
-  (product: Product) =>
-    flashWithReaders(product, seconds, audience, draw(name, 'Flash, 333 attempts/s'), progress);
+const drawFlash = (name: string) => draw(name, 'Flash, 333 attempts/s');
+const flashFor = (name: string, seconds: number) => (product: Product) => flashAlone(product, seconds, drawFlash(name));
+const flashWith = (name: string, audience: AudienceOptions) => (product: Product) =>
+  flashWithAudience(product, audience, drawFlash(name), progress);
 
 /** On services of their own. */
 const APART: Record<string, () => Promise<unknown>> = {
@@ -53,24 +53,24 @@ const SCENARIOS: Record<string, (product: Product) => Promise<unknown>> = {
     overload(product, kneePerSecond, draw('overload', 'Overload, three times what can be granted')),
   refusals,
   maps: (product) => maps(product, progress),
-  flash: flashAs('flash', {}),
-  'flash-with-viewers': flashAs('flash-with-viewers', { viewers: VIEWERS }),
-  'flash-with-polls': flashAs('flash-with-polls', {
+  flash: flashFor('flash', FLASH_SECONDS),
+  'flash-with-viewers': flashWith('flash-with-viewers', { viewers: VIEWERS, served_by: 'another API' }),
+  'flash-with-polls': flashWith('flash-with-polls', {
     maps_per_second: MAPS_PER_SECOND,
     conditional: true,
     served_by: 'another API',
   }),
-  'flash-with-compact': flashAs('flash-with-compact', {
+  'flash-with-compact': flashWith('flash-with-compact', {
     maps_per_second: MAPS_PER_SECOND,
     format: 'compact',
     served_by: 'another API',
   }),
-  'flash-with-edge': flashAs('flash-with-edge', {
+  'flash-with-edge': flashWith('flash-with-edge', {
     maps_per_second: MAPS_PER_SECOND,
     conditional: true,
     served_by: 'edge',
   }),
-  'flash-ten-minutes': flashAs('flash-ten-minutes', {}, LONG_FLASH_SECONDS),
+  'flash-ten-minutes': flashFor('flash-ten-minutes', LONG_FLASH_SECONDS),
   storm: async ({ stage, database }) => ({
     last_seat_free_after_ms: await expiryStorm(stage.services.temporal_address, database, STORM_HOLDS),
   }),

