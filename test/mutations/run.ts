@@ -17,13 +17,13 @@ const run = promisify(execFile);
 /** Within the time that a test of this file has, so that no run is left behind. */
 const MUTANT_DEADLINE_MS = 540_000;
 
-/** All that git knows of or would add, on the packages and tools that are here. */
+/** All that git knows of or would add, on the packages, tools and build that are here. */
 async function copySources(): Promise<string> {
   const copy = await mkdtemp(join(tmpdir(), 'holdfast-mutant-'));
   const { stdout } = await run('git', ['ls-files', '--cached', '--others', '--exclude-standard', '-z']);
   const files = stdout.split('\0').filter((file) => file !== '');
   await Promise.all(files.map((file) => cp(file, join(copy, file), { recursive: true })));
-  for (const shared of ['node_modules', '.tools']) await symlink(resolve(shared), join(copy, shared));
+  for (const shared of ['node_modules', '.tools', 'dist']) await symlink(resolve(shared), join(copy, shared));
   return copy;
 }
 

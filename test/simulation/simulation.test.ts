@@ -2,7 +2,7 @@
  * Whatever is done to reservations, in whatever order, the contract's invariants hold. Each seed is a sequence of
  * commands; the first that fails is shrunk and printed. To see one again, or more of them:
  *
- *     SEED=123 npx vitest run test/simulation
+ *     SEED=123 npm test -- test/simulation
  *     npm run simulate -- 5000
  */
 import { Context } from '@temporalio/activity';

@@ -2,7 +2,7 @@
  * Reservations that were started by the code of yesterday go on with the code of today. After a change that is not to
  * do so (there is nothing in production yet), record anew:
  *
- *     RECORD_HISTORIES=1 npx vitest run test/workflows/replay.test.ts
+ *     RECORD_HISTORIES=1 npm test -- test/workflows/replay.test.ts
  */
 import { readFile, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
