@@ -1,7 +1,7 @@
 /** The flash alone, and with its audience: live viewers and map reads, of another API or of the edge. */
+import { startEdge } from '../dev/edge.ts';
 import { gather, type Audience } from './audience.ts';
 import { cpuMsPerOperation, cpuSeconds, residentMb } from './cpu.ts';
-import { startEdge } from '../dev/edge.ts';
 import { SEED, flash } from './flash.ts';
 import { closedLoop, createClient, type Sample } from './load.ts';
 import { HOLD_SECONDS, type Product } from './product.ts';

@@ -1,6 +1,6 @@
 /** Seat maps in each form, beside a static handler that sends the same bytes, and through the edge. */
-import { cpuMsPerOperation, cpuSeconds } from './cpu.ts';
 import { startEdge } from '../dev/edge.ts';
+import { cpuMsPerOperation, cpuSeconds } from './cpu.ts';
 import { closedLoop, openLoop } from './load.ts';
 import { HOLD_SECONDS, type Product } from './product.ts';
 import { ReaderPool } from './reader.ts';
