@@ -66,9 +66,14 @@ const map =
 describe.skipIf(!edge)('the edge', () => {
   test('asks those who sell and those who tell, each for what is theirs', async () => {
     reading.answer = selling.answer = (request, response) => response.end(request.url);
-    const reads = ['', '/an-event', '/an-event/seats', '/an-event/seats/stream', '?q=rock'].map(
-      (path) => `/api/v1/events${path}`,
-    );
+    const reads = [
+      '',
+      '/an-event',
+      '/an-event/seats',
+      '/an-event/seats/layouts/one',
+      '/an-event/seats/stream',
+      '?q=rock',
+    ].map((path) => `/api/v1/events${path}`);
     for (const path of reads) await ask(path);
     const sales = ['/api/v1/reservations/res_1', '/api/v1/bookings', '/codec/decode', '/livez', '/openapi.json'];
     for (const path of sales) await ask(path);
@@ -88,6 +93,14 @@ describe.skipIf(!edge)('the edge', () => {
     const ids = new Set(answers.map(({ headers }) => headers['x-request-id']));
     expect(ids.size).toBe(30);
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{32}$/);
+    expect(reading.asked.length).toBe(1);
+  });
+
+  test('a layout is asked for once, as its URL says for ever what it is', async () => {
+    reading.answer = (_request, response) =>
+      response.writeHead(200, { 'cache-control': 'public, max-age=31536000, immutable' }).end('layout');
+    const path = `${newMap()}/layouts/one`;
+    for (let n = 0; n < 3; n++) expect((await ask(path)).body).toBe('layout');
     expect(reading.asked.length).toBe(1);
   });
 
