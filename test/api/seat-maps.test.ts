@@ -1,4 +1,6 @@
 /** The seat map as it is read ten thousand times a second: cheap, and never more than five seconds old. */
+import { once } from 'node:events';
+import { connect } from 'node:net';
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { createCatalog } from '../../api/catalog.ts';
 import { createQueries } from '../../api/queries.ts';
@@ -160,4 +162,28 @@ test('a hold, a booking and a seat that was added show within five seconds, unde
     5_500,
   );
   expect((await read(event_id)).headers.get('etag')).not.toBe(before.headers.get('etag'));
+});
+
+test('a client that is slow to take a map has all of it from a server that stops meanwhile', async () => {
+  const closing = await startApi(system.stores, 600);
+  const { hostname, port, host } = new URL(closing.url);
+  const slow = connect(Number(port), hostname);
+  const chunks: Buffer[] = [];
+  slow.on('data', (chunk: Buffer) => chunks.push(chunk));
+  slow.write(`GET /api/v1/events/demo-stadium/seats HTTP/1.1\r\nhost: ${host}\r\n\r\n`);
+  await once(slow, 'data');
+  slow.pause();
+  const stopped = closing.stop();
+  const isRefused = () =>
+    fetch(`${closing.url}/livez`).then(
+      () => false,
+      () => true,
+    );
+  await until('nobody is let in', isRefused);
+  slow.resume();
+  await once(slow, 'close');
+  const answer = Buffer.concat(chunks);
+  const length = /content-length: (\d+)/.exec(answer.toString('latin1', 0, 2_000))?.[1];
+  expect(answer.length - answer.indexOf('\r\n\r\n') - 4).toBe(Number(length));
+  await stopped;
 });

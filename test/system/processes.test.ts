@@ -72,7 +72,7 @@ test('a payment asked for while no worker runs is settled once, as soon as one d
   await expectNoFaults(stores);
 });
 
-test('SIGTERM in the middle of a sale: what was asked is answered, what was answered is held, both end with code 0', async () => {
+test('SIGTERM in the middle of a sale: who was let in is answered, what was answered is held and nothing else, both end with code 0', async () => {
   const running = commands.filter(({ child }) => child.exitCode === null && child.signalCode === null);
   expect(running.length).toBe(2);
   const held: string[] = [];
@@ -86,12 +86,9 @@ test('SIGTERM in the middle of a sale: what was asked is answered, what was answ
   const buyers = [1, 2, 3, 4].map((row) => buy(row).catch((error: Error) => error.cause));
   await vi.waitFor(() => expect(held.length).toBeGreaterThan(4), RECOVERY);
   expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
-  // There is nobody to connect to, so nothing was asked; in the moment of the close the kernel calls that a reset.
-  const nobodyThere = { syscall: 'connect', code: expect.stringMatching(/^ECONN(REFUSED|RESET)$/) };
-  for (const end of await Promise.all(buyers)) expect(end).toMatchObject(nobodyThere);
-  const { rowCount } = await stores.database.query(
-    `SELECT FROM reservations WHERE reservation_id = ANY($1) AND status = 'HELD'`,
-    [held],
-  );
-  expect(rowCount).toBe(held.length);
+  // Who comes in the very moment of the close may see the connection made and reset by the kernel.
+  const turnedAway = { code: expect.stringMatching(/^ECONN(REFUSED|RESET)$/) };
+  for (const end of await Promise.all(buyers)) expect(end).toMatchObject(turnedAway);
+  const { rows } = await stores.database.query(`SELECT reservation_id FROM reservations WHERE status = 'HELD'`);
+  expect(new Set(rows.map(({ reservation_id }) => reservation_id))).toEqual(new Set(held));
 });
