@@ -10,7 +10,7 @@ export interface NumberedChange {
   change: SeatChange;
 }
 
-/** How changes are told: viewers with the same key are sent the same text, which is made once. */
+/** How changes are told: viewers with the same key are sent the same bytes, which are made once. */
 export interface Telling {
   key: string;
   toText: (changes: NumberedChange[]) => string;
@@ -18,14 +18,14 @@ export interface Telling {
 
 /** Some changes in order, as told to many. */
 export class Batch {
-  readonly #texts = new Map<string, string>();
+  readonly #bytes = new Map<string, Buffer>();
 
   constructor(readonly changes: NumberedChange[]) {}
 
-  text({ key, toText }: Telling): string {
-    const text = this.#texts.get(key) ?? toText(this.changes);
-    this.#texts.set(key, text);
-    return text;
+  bytes({ key, toText }: Telling): Buffer {
+    const bytes = this.#bytes.get(key) ?? Buffer.from(toText(this.changes));
+    this.#bytes.set(key, bytes);
+    return bytes;
   }
 }
 
@@ -36,8 +36,8 @@ export interface Viewer {
   reset(id: string): void;
 }
 
-/** Changes are gathered this long, so that a thousand viewers cost a thousand writes ten times a second at most. */
-const GATHER_MS = 100;
+/** Changes are gathered this long, so that a thousand viewers cost a thousand writes five times a second at most. */
+const GATHER_MS = 200;
 const BLOCK_MS = 5_000;
 /** A connection on which nothing comes for so long is dead: another one is made. */
 const SILENCE_MS = BLOCK_MS + 1_000;
