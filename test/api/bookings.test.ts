@@ -3,7 +3,7 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { HoldOutcomes } from '../../api/hold-outcomes.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { openBoxOffice } from '../support/box-office.ts';
-import { UTC } from '../support/buyer.ts';
+import { UTC, insist } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 
@@ -105,7 +105,7 @@ describe.concurrent('POST /bookings', () => {
 
   test('another payment meanwhile is refused, the same one again is the same booking', async () => {
     const { reservation_id } = await hold();
-    const { body } = await buyer.pay(reservation_id, 'tok_slow');
+    const { body } = await insist(() => buyer.pay(reservation_id, 'tok_slow'));
     expectProblem(await buyer.pay(reservation_id, 'tok_visa'), 409, 'PAYMENT_IN_PROGRESS');
     expectProblem(await buyer.payAndWait(reservation_id, 'tok_visa'), 409, 'PAYMENT_IN_PROGRESS');
     const again = await buyer.payAndWait(reservation_id, 'tok_slow');

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
-import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, insist, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
@@ -58,13 +58,9 @@ const inTurns = async <T>(count: number, atOnce: number, make: (n: number) => Pr
 };
 
 /** A buyer who is told that the outcome is not known comes back when told to, with the same key. */
-async function hold(eventId: string, seats: string[], user: string, from = buyer) {
+function hold(eventId: string, seats: string[], user: string, from = buyer) {
   const key = { 'idempotency-key': randomUUID() };
-  for (;;) {
-    const reply = await from.hold(eventId, seats, user, key);
-    if (reply.status !== 503) return reply;
-    await delay(Number(reply.headers.get('retry-after')) * 1_000);
-  }
+  return insist(() => from.hold(eventId, seats, user, key));
 }
 
 async function holdOne() {

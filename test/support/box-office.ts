@@ -1,7 +1,8 @@
 /** A box office with a house of its own, and reservations in it that are held or have ended. */
+import { randomUUID } from 'node:crypto';
 import { expect } from 'vitest';
 import type { Booking, Reservation } from '../../domain/model.ts';
-import { buyerAt } from './buyer.ts';
+import { buyerAt, insist } from './buyer.ts';
 import { addEvent } from './house.ts';
 import { startApi, startSystem } from './system.ts';
 import { until } from './until.ts';
@@ -17,7 +18,9 @@ export async function openBoxOffice() {
   const takeSeats = (count: number) => house.seat_ids.splice(0, count);
 
   async function hold(seats = 1, from = buyer): Promise<Reservation> {
-    const { status, body } = await from.hold(house.event_id, takeSeats(seats));
+    const seat_ids = takeSeats(seats);
+    const key = { 'idempotency-key': randomUUID() };
+    const { status, body } = await insist(() => from.hold(house.event_id, seat_ids, 'ann', key));
     expect(status).toBe(201);
     return body;
   }
@@ -35,8 +38,8 @@ export async function openBoxOffice() {
   > = {
     async CONFIRMED() {
       const { reservation_id } = await hold();
-      const { body: booking } = await buyer.payAndWait(reservation_id, 'tok_visa');
-      return { reservation_id, booking };
+      const { body } = await insist(() => buyer.payAndWait(reservation_id, 'tok_visa'));
+      return { reservation_id, booking: await bookingBecomes(body.booking_id, 'CONFIRMED') };
     },
     async RELEASED() {
       const { reservation_id } = await hold();

@@ -1,4 +1,5 @@
 /** A buyer's HTTP client: says what was answered, whatever it was. */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Booking, Charge, Reservation } from '../../domain/model.ts';
 
 export interface Reply<Body = unknown> {
@@ -17,6 +18,15 @@ export interface ProblemBody {
   conflicts?: string[];
   show_times?: string[];
   errors?: { path: string; detail: string }[];
+}
+
+/** Asks again, when it is told to, what may be asked twice: a 503 says that the outcome is not known, or to come later. */
+export async function insist<Body>(ask: () => Promise<Reply<Body>>): Promise<Reply<Body>> {
+  for (;;) {
+    const reply = await ask();
+    if (reply.status !== 503) return reply;
+    await delay(Number(reply.headers.get('retry-after')) * 1_000);
+  }
 }
 
 /** How the API writes a time. */
