@@ -85,10 +85,17 @@ test('SIGTERM in the middle of a sale: who was let in is answered, what was answ
   };
   const buyers = [1, 2, 3, 4].map((row) => buy(row).catch((error: Error) => error.cause));
   await vi.waitFor(() => expect(held.length).toBeGreaterThan(4), RECOVERY);
+  const [paidFor = ''] = held;
+  const underWay = buyer.payAndWait(paidFor, 'tok_slow', 3);
+  await expect.poll(async () => (await buyer.reservation(paidFor)).body.booking_id, RECOVERY).toBeDefined();
   expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
+  expect([201, 202]).toContain((await underWay).status);
   // Who comes in the very moment of the close may see the connection made and reset by the kernel.
   const turnedAway = { code: expect.stringMatching(/^ECONN(REFUSED|RESET)$/) };
   for (const end of await Promise.all(buyers)) expect(end).toMatchObject(turnedAway);
-  const { rows } = await stores.database.query(`SELECT reservation_id FROM reservations WHERE status = 'HELD'`);
+  const { rows } = await stores.database.query(
+    `SELECT reservation_id FROM reservations WHERE status = 'HELD' OR reservation_id = $1`,
+    [paidFor],
+  );
   expect(new Set(rows.map(({ reservation_id }) => reservation_id))).toEqual(new Set(held));
 });
