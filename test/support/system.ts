@@ -27,7 +27,11 @@ import {
 } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
 
-Runtime.install({ shutdownSignals: [], logger: new DefaultLogger('ERROR') });
+Runtime.install({
+  shutdownSignals: [],
+  logger: new DefaultLogger('ERROR'),
+  telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } },
+});
 
 export const workflowBundle = (): WorkflowBundleOption => ({ codePath: inject('workflow_bundle') });
 

@@ -1,23 +1,26 @@
 /** `npm run api` and `npm run worker` on services that run elsewhere, as in production. */
-import { afterAll, beforeAll, expect, inject, test, vi } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { freePort } from '../../dev/ports.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { descendantsOf, npm, type Command } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
+import { openLink } from '../support/links.ts';
 import { openStores, type Stores } from '../support/stores.ts';
 
 const RECOVERY = { timeout: 30_000, interval: 100 };
 
 let stores: Stores;
+let temporalLink: Awaited<ReturnType<typeof openLink>>;
 let settings: Record<string, string>;
 let buyer: ReturnType<typeof buyerAt>;
 const commands: Command[] = [];
 beforeAll(async () => {
   stores = await openStores();
+  temporalLink = await openLink(new URL(`tcp://${stores.temporalAddress}`));
   settings = {
     DATABASE_URL: stores.databaseUrl,
     REDIS_URL: stores.redisUrl,
-    TEMPORAL_ADDRESS: inject('temporal_address'),
+    TEMPORAL_ADDRESS: temporalLink.address,
     TEMPORAL_NAMESPACE: stores.namespace,
     PORT: String(await freePort()),
     HOLD_SECONDS: '120',
@@ -30,11 +33,12 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await Promise.all(commands.map((command) => command.stop()));
+  temporalLink.close();
   await stores.close();
 });
 
 function run(script: 'api' | 'worker'): Command {
-  const command = npm(['run', script], settings);
+  const command = npm(['run', '--silent', script], settings);
   commands.push(command);
   return command;
 }
@@ -70,6 +74,17 @@ test('a payment asked for while no worker runs is settled once, as soon as one d
     expect(await buyer.charges(reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
   }
   await expectNoFaults(stores);
+});
+
+test('without Temporal the log stays lines of JSON, the warnings of the SDK and its native core among them', async () => {
+  const entries = () =>
+    commands.flatMap(({ said }) => said.stdout.split('\n').slice(0, -1)).map((line) => JSON.parse(line));
+  onTestFinished(temporalLink.restore);
+  await temporalLink.refuse();
+  await expect
+    .poll(entries, { ...RECOVERY, timeout: 20_000 })
+    .toContainEqual(expect.objectContaining({ level: 40, sdkComponent: 'core' }));
+  expect(commands.map(({ said }) => said.stderr)).toEqual(commands.map(() => ''));
 });
 
 test('SIGTERM in the middle of a sale: who was let in is answered, what was answered is held and nothing else, both end with code 0', async () => {
