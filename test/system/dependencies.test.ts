@@ -16,9 +16,11 @@ import { until } from '../support/until.ts';
 
 const TOLD_WITHIN_MS = 2_500;
 const LAG_RESOLUTION_MS = 5;
-const BACK_WITHIN_MS = 10_000;
-/** A hold whose client was told nothing waits for its retry, and is given up after these at the latest. */
-const FREE_WITHIN_MS = 20_000;
+/**
+ * The SDK's pollers wait up to 10 s between two tries, and what was meant for one that is gone waits 10 s for it. A hold
+ * whose client was told nothing waits for its retry, and is given up after 20 s at the latest.
+ */
+const BACK_WITHIN_MS = 25_000;
 
 const stores = await openStores();
 const { links, linked } = await linkStores(stores);
@@ -77,7 +79,7 @@ async function expectMapAndEvents(): Promise<void> {
 }
 
 /** As a good client does: what is not known is asked again with the same key, and what was refused with another. */
-async function becomesHeld(seats: string[], firstKey: Record<string, string>, withinMs = BACK_WITHIN_MS) {
+async function becomesHeld(seats: string[], firstKey: Record<string, string>) {
   let key = firstKey;
   return until(
     `${seats.join()} can be held`,
@@ -86,7 +88,7 @@ async function becomesHeld(seats: string[], firstKey: Record<string, string>, wi
       if (status === 409) key = newKey();
       return status === 201 && body;
     },
-    withinMs,
+    BACK_WITHIN_MS,
   );
 }
 
@@ -103,7 +105,7 @@ const becomesConfirmed = (reservation_id: string, key: Record<string, string>) =
 
 const readiness = () => inTime(fetch(`${api.url}/readyz`));
 
-describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
+describe.each(['refuse', 'silence'] as const)('each service: %s', { timeout: 90_000 }, (cut) => {
   test('without Temporal all can be read, and a write is to be tried again, which then comes about once', async () => {
     const [first, second] = [await hold(), await hold()];
     await links.Temporal[cut]();
@@ -125,7 +127,11 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
     expect(rows).toEqual([{ reservation_id }]);
     await becomesConfirmed(first.reservation_id, payKey);
     expect(await buyer.charges(first.reservation_id)).toMatchObject([{ status: 'CAPTURED' }]);
-    await until('the seats are given back', async () => (await buyer.release(second.reservation_id)).status === 200);
+    await until(
+      'the seats are given back',
+      async () => (await buyer.release(second.reservation_id)).status === 200,
+      BACK_WITHIN_MS,
+    );
   });
 
   test('without Redis seats are held, refused, paid for and shown, and no hold waits for it', async () => {
@@ -173,7 +179,7 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', (cut) => {
     expect((await readiness()).status).toBe(503); // which takes a second: what is granted now, nobody waits for
     await restore();
 
-    await becomesHeld(seats, newKey(), FREE_WITHIN_MS);
+    await becomesHeld(seats, newKey());
     await becomesConfirmed(held.reservation_id, newKey());
     await expectNoFaults(stores);
   });
