@@ -82,10 +82,15 @@ describe('operations', () => {
   });
 
   test('/metrics is Prometheus text that counts requests', async () => {
-    await get('/api/v1/events');
-    const reply = await get('/metrics');
-    expect(reply.headers.get('content-type')).toMatch(/^text\/plain/);
-    expect(await reply.text()).toMatch(/^http_request_duration_seconds_count\{.*route="\/api\/v1\/events".*\} \d+$/m);
+    const counted = async () => {
+      const reply = await get('/metrics');
+      expect(reply.headers.get('content-type')).toMatch(/^text\/plain/);
+      const count = /^http_request_duration_seconds_count\{.*route="\/api\/v1\/events",status="200"\} (\d+)$/m;
+      return Number(count.exec(await reply.text())?.[1] ?? 0);
+    };
+    const before = await counted();
+    for (let n = 0; n < 300; n++) await get('/api/v1/events');
+    expect(await counted()).toBe(before + 300);
   });
 
   test('/metrics tells what the last audits found, by kind and without naming events', async () => {
