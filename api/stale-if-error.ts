@@ -13,6 +13,11 @@ interface Cache {
   peek(key: string, options: { allowStale: true }): unknown;
 }
 
-/** Options of a fetch: where there is a stale entry, it has this long to replace it. */
+/**
+ * Options of a fetch: where there is a stale entry, it has this long to replace it. Where there is none, it rejects with
+ * what went wrong: by itself the cache would answer undefined, as if there were no such thing.
+ */
 export const patience = (cache: Cache, key: string, ms: number) =>
-  cache.peek(key, { allowStale: true }) === undefined ? {} : { signal: AbortSignal.timeout(ms) };
+  cache.peek(key, { allowStale: true }) === undefined
+    ? { allowStaleOnFetchRejection: false }
+    : { signal: AbortSignal.timeout(ms) };

@@ -9,6 +9,7 @@ import { connectPostgres } from '../../runtime/connections.ts';
 import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
+import { inTime } from '../support/in-time.ts';
 import { openLink } from '../support/links.ts';
 import { log } from '../support/stores.ts';
 import { startApi, startSystem, workflowBundle } from '../support/system.ts';
@@ -73,9 +74,12 @@ function post(body: string, signature: string | undefined, to = buyer): Promise<
 
 const tell = (event: object, to = buyer) => post(JSON.stringify(event), sign(JSON.stringify(event)), to);
 
+/** What was stored is delivered again up to 5 s after a try that came to nothing, and tries may come to nothing. */
+const SETTLED_WITHIN_MS = 25_000;
+
 const statusOf = async (reservation_id: string) => (await buyer.reservation(reservation_id)).body.status;
 const becomes = (reservation_id: string, status: Reservation['status']) =>
-  until(`${reservation_id} is ${status}`, async () => (await statusOf(reservation_id)) === status);
+  until(`${reservation_id} is ${status}`, async () => (await statusOf(reservation_id)) === status, SETTLED_WITHIN_MS);
 const ends = (reservation_id: string) => system.client.workflow.getHandle(reservation_id).result();
 const chargesOf = async (reservation_id: string) =>
   (await buyer.charges(reservation_id)).map(({ charge_id, status }) => [charge_id, status]);
@@ -306,9 +310,8 @@ describe('while Temporal is away', () => {
     const held = await hold();
     const event = eventOf(held.reservation_id, await payAtGateway(held));
     await temporal.refuse();
-    const startedAt = Date.now();
-    expect(await tell(event, buyerAt(api.url))).toMatchObject({ status: 202, body: { delivered: false } });
-    expect(Date.now() - startedAt).toBeLessThan(3_000);
+    const told = inTime(3_000, tell(event, buyerAt(api.url)));
+    expect(await told).toMatchObject({ status: 202, body: { delivered: false } });
     expect(await statusOf(held.reservation_id)).toBe('HELD');
     await temporal.restore();
     await becomes(held.reservation_id, 'CONFIRMED');

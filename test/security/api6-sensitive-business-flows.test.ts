@@ -1,10 +1,10 @@
 /** OWASP API6:2023, Unrestricted Access to Sensitive Business Flows: one user does not buy the house. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buyerAt } from '../support/buyer.ts';
+import { buyerAt, insist } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
 import { addEvent } from '../support/house.ts';
-import { until } from '../support/until.ts';
 import { tokenFor } from '../support/tokens.ts';
 
 const LIMIT = 4;
@@ -18,17 +18,16 @@ beforeAll(async () => {
 });
 afterAll(() => api.stop());
 
-/** A busy machine says when to come back. */
-const holdOrRefusal = (buyer: ReturnType<typeof buyerAt>, seatId: string) =>
-  until('an answer other than 503', async () => {
-    const reply = await buyer.hold(event.event_id, [seatId]);
-    return reply.status !== 503 && reply;
-  });
+/** As a good client does: asks again, with the same key, when a busy machine says when to come back. */
+const hold = (buyer: ReturnType<typeof buyerAt>, seatIds: string[], userId?: string) => {
+  const key = { 'idempotency-key': randomUUID() };
+  return insist(() => buyer.hold(event.event_id, seatIds, userId, key));
+};
 
 test('a user who asks for many seats at once, with several tokens, gets as many as the event allows', async () => {
   const tokens = [await tokenFor('ann'), await tokenFor('ann', { jti: 'another' })];
   const replies = await Promise.all(
-    event.seat_ids.slice(0, 20).map((seatId, n) => holdOrRefusal(buyerAt(api.url, tokens[n % 2]), seatId)),
+    event.seat_ids.slice(0, 20).map((seatId, n) => hold(buyerAt(api.url, tokens[n % 2]), [seatId])),
   );
   expect(replies.filter(({ status }) => status === 201)).toHaveLength(LIMIT);
   for (const reply of replies.filter(({ status }) => status !== 201)) {
@@ -39,9 +38,9 @@ test('a user who asks for many seats at once, with several tokens, gets as many 
 
 test('others have their own, and seats given back may be held again', async () => {
   const bob = await api.as('bob');
-  const first = await bob.hold(event.event_id, event.seat_ids.slice(20, 20 + LIMIT), 'bob');
+  const first = await hold(bob, event.seat_ids.slice(20, 20 + LIMIT), 'bob');
   expect(first.status).toBe(201);
-  const more = () => bob.hold(event.event_id, event.seat_ids.slice(30, 31), 'bob');
+  const more = () => hold(bob, event.seat_ids.slice(30, 31), 'bob');
   expectProblem(await more(), 409, 'SEAT_LIMIT_REACHED');
   expect((await bob.release(first.body.reservation_id)).status).toBe(200);
   expect((await more()).status).toBe(201);
@@ -49,8 +48,8 @@ test('others have their own, and seats given back may be held again', async () =
 
 test('more seats than a user may have are refused without a hold, and stay free', async () => {
   const carl = await api.as('carl');
-  const tooMany = await carl.hold(event.event_id, event.seat_ids.slice(-LIMIT - 1), 'carl');
+  const tooMany = await hold(carl, event.seat_ids.slice(-LIMIT - 1), 'carl');
   expectProblem(tooMany, 409, 'SEAT_LIMIT_REACHED');
   expect(tooMany.body).toMatchObject({ limit: LIMIT, held: 0 });
-  expect((await carl.hold(event.event_id, event.seat_ids.slice(-LIMIT), 'carl')).status).toBe(201);
+  expect((await hold(carl, event.seat_ids.slice(-LIMIT), 'carl')).status).toBe(201);
 });

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 
 /**
- * Looks again and again until there is something to see.
+ * Looks again and again until there is something to see; what a look throws is told when the time is over.
  * @param what named when the time is over
  */
 export async function until<T>(
@@ -11,9 +11,13 @@ export async function until<T>(
 ): Promise<T> {
   const deadline = Date.now() + withinMs;
   for (;;) {
-    const seen = await look();
+    const isLast = Date.now() > deadline;
+    const { seen, cause } = await look().then(
+      (it) => ({ seen: it, cause: undefined }),
+      (error: unknown) => ({ seen: undefined, cause: error }),
+    );
     if (seen !== undefined && seen !== false) return seen;
-    if (Date.now() > deadline) throw new Error(`not within ${withinMs} ms: ${what}`);
+    if (isLast) throw new Error(`not within ${withinMs} ms: ${what}`, { cause });
     await delay(20);
   }
 }

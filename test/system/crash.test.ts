@@ -1,8 +1,10 @@
 /** `npm start` as a whole, through the death of each of its processes, its own end and a second start. */
+import { randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import proto from '@temporalio/proto';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
+import { insist } from '../support/buyer.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { makeDataDir, removeDataDir, startProduct, type Product } from './product.ts';
@@ -10,6 +12,7 @@ import { makeDataDir, removeDataDir, startProduct, type Product } from './produc
 const { PENDING_ACTIVITY_STATE_STARTED } = proto.temporal.api.enums.v1.PendingActivityState;
 const RECOVERY = { timeout: 30_000, interval: 100 };
 const EVENT = 'demo-theatre';
+vi.setConfig({ testTimeout: 120_000 }); // each has several recoveries
 
 let dataDir: string;
 let product: Product;
@@ -22,7 +25,8 @@ afterAll(() => removeDataDir(dataDir));
 const seat = (number: number) => `demo-theatre-circle-1-${number}`;
 
 async function holdOf(number: number): Promise<string> {
-  const { status, body } = await product.buyer.hold(EVENT, [seat(number)]);
+  const key = { 'idempotency-key': randomUUID() };
+  const { status, body } = await insist(() => product.buyer.hold(EVENT, [seat(number)], 'ann', key));
   expect(status).toBe(201);
   return body.reservation_id;
 }
@@ -119,7 +123,7 @@ test('SIGTERM ends everything that was started, and a second start finds its dat
 test('a start after one that was killed takes over what that one left running', async () => {
   const open = await holdOf(9);
   await product.kill();
-  product = await startProduct(dataDir, { HOLD_SECONDS: '2' });
+  product = await startProduct(dataDir, { HOLD_SECONDS: '5' });
   expect(await product.command.says('stopping ')).toContain('which an earlier start left running');
   await payUntilConfirmed(open);
   await expectNoFaults(product.stores);

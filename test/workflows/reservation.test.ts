@@ -8,6 +8,9 @@ import { CHARGE, HOLD_MS, createFakeActivities } from '../support/fake-activitie
 import { startTimeSkipping } from '../support/time-skipping.ts';
 
 const { seats, payments, notifications } = createFakeActivities();
+/** On a machine that stands still a second is not enough. */
+const soon = (look: () => unknown) => vi.waitFor(look, { timeout: 20_000 });
+
 let temporal: Awaited<ReturnType<typeof startTimeSkipping>>;
 beforeAll(async () => {
   temporal = await startTimeSkipping({ seats, payments, notifications });
@@ -45,7 +48,7 @@ async function payLater(workflow: WorkflowHandle) {
     return { status: 'AUTHORIZED', charge_id: CHARGE };
   });
   const update = await workflow.startUpdate(pay, { ...visa, waitForStage: WorkflowUpdateStage.ACCEPTED });
-  await vi.waitFor(() => expect(payments.authorisePayment).toHaveBeenCalled());
+  await soon(() => expect(payments.authorisePayment).toHaveBeenCalled());
   return { update, answer };
 }
 
@@ -60,7 +63,7 @@ function holdUpUndo() {
 async function runOut(workflow: WorkflowHandle) {
   holdUpUndo();
   await temporal.env.sleep(HOLD_MS + 1_000);
-  await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
+  await soon(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
   expect(await workflow.query(stage)).toBe('HELD');
 }
 
@@ -139,7 +142,7 @@ describe('a reservation that is paid for', () => {
     );
     const workflow = await hold();
     await workflow.executeUpdate(pay, visa);
-    await vi.waitFor(() => expect(notifications.sendConfirmation).toHaveBeenCalled());
+    await soon(() => expect(notifications.sendConfirmation).toHaveBeenCalled());
     await workflow.signal(payment, { charge_id: 'ch_second' });
     await workflow.signal(payment, { charge_id: CHARGE });
     expect(await workflow.result()).toBe('CONFIRMED');
@@ -223,7 +226,7 @@ describe('a reservation that nobody pays for', () => {
       return grant ? grant(input) : { conflicts: [] };
     });
     const { reserved, workflow } = temporal.reserve(request);
-    await vi.waitFor(() => workflow.cancel());
+    await soon(() => workflow.cancel());
     grantNow();
     expect(await reserved).toMatchObject({ status: 'HELD' });
     expect(await workflow.result()).toBe('RELEASED');
@@ -237,7 +240,7 @@ describe('a reservation that nobody pays for', () => {
     });
     const workflow = await hold();
     await temporal.env.sleep(HOLD_MS / 2 + 1_000);
-    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
     expect(await workflow.result()).toBe('EXPIRED');
   });
 
@@ -245,7 +248,7 @@ describe('a reservation that nobody pays for', () => {
     holdUpUndo();
     const workflow = await hold();
     const released = await workflow.startUpdate(release, { waitForStage: WorkflowUpdateStage.ACCEPTED });
-    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalled());
+    await soon(() => expect(seats.releaseSeats).toHaveBeenCalled());
     expect(await refusal(workflow.executeUpdate(pay, visa))).toBe('RESERVATION_RELEASED');
     expect(await workflow.result()).toBe('RELEASED');
     expect(await released.result()).toBe('RELEASED');
@@ -283,7 +286,7 @@ describe('a hold granted after its client gave up', () => {
     seats.holdSeats.mockRejectedValueOnce(ApplicationFailure.create({ message, nextRetryDelay: '2 minutes' }));
     const input = { ...request, answer_within_ms: 2_000 };
     const { reserved, workflow } = temporal.reserve(input);
-    await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
     await temporal.env.sleep('2 minutes');
     expect(await reserved).toMatchObject({ status: 'HELD' });
     return workflow;
@@ -292,7 +295,7 @@ describe('a hold granted after its client gave up', () => {
   test('is released after a short grace', async () => {
     const workflow = await holdLate();
     await temporal.env.sleep('6 seconds');
-    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
     expect(await workflow.result()).toBe('RELEASED');
   });
 
@@ -308,7 +311,7 @@ describe('a hold granted after its client gave up', () => {
     seats.holdSeats.mockClear();
     const left = { ...granted.hold, hold_ms: HOLD_MS - 120_000 };
     const reserved = holdLate('the process that made the hold, and answered its client, was killed');
-    await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
     seats.holdSeats.mockResolvedValueOnce({ hold: left });
     const workflow = await reserved;
     expect(await workflow.result()).toBe('EXPIRED');
@@ -356,7 +359,7 @@ describe('a payment', () => {
     seats.holdSeats.mockRejectedValueOnce(again);
     if (refused) seats.holdSeats.mockResolvedValueOnce(refused);
     const { workflow } = temporal.reserve(request);
-    await vi.waitFor(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.holdSeats).toHaveBeenCalledOnce());
     const paid = await workflow.startUpdate(pay, { ...visa, waitForStage: WorkflowUpdateStage.ACCEPTED });
     await temporal.env.sleep('3 minutes');
     expect(await paid.result()).toMatchObject(outcome);
@@ -374,7 +377,7 @@ describe('a payment', () => {
   test('declined after the deadline lets the hold expire at once', async () => {
     const workflow = await hold();
     expect(await payOverTheDeadline(workflow, declined)).toMatchObject({ status: 'FAILED' });
-    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
+    await soon(() => expect(seats.releaseSeats).toHaveBeenCalledOnce());
     expect(await workflow.result()).toBe('EXPIRED');
   });
 
@@ -519,7 +522,7 @@ describe('a payment that arrives by signal after the deadline', () => {
     holdUpUndo();
     const workflow = await hold();
     await workflow.startUpdate(release, { waitForStage: WorkflowUpdateStage.ACCEPTED });
-    await vi.waitFor(() => expect(seats.releaseSeats).toHaveBeenCalled());
+    await soon(() => expect(seats.releaseSeats).toHaveBeenCalled());
     await workflow.signal(payment, { charge_id: 'ch_late' });
     expect(await workflow.result()).toBe('RELEASED');
     expect(payments.giveBackPayment).toHaveBeenCalledExactlyOnceWith(expect.objectContaining({ charge_id: 'ch_late' }));
