@@ -138,6 +138,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
       if (viewers.size >= MAX_VIEWERS) throw unavailable('Too many viewers: read the map instead.');
       reply.hijack();
       const response = reply.raw;
+      if (response.closed) return; // while the event was read: nothing would tell of it any more
       for (const [name, value] of Object.entries(reply.getHeaders())) response.setHeader(name, value ?? '');
       response.removeHeader('transfer-encoding'); // a chunk's frame around each write would cost a quarter of it
       response.writeHead(200, {
