@@ -21,7 +21,7 @@ export default defineConfig({
     execArgv: ['--import', './dist/worker/fast-workflows.js'], // as in production
     isolate: false, // to load the SDK anew for each file would take half a minute; each has stores of its own all the same
     sequence: { sequencer: LongestFirst },
-    testTimeout: 30_000,
+    testTimeout: 60_000,
     hookTimeout: 60_000,
   },
 });
