@@ -211,6 +211,9 @@ export async function expireDue(database: Pool, locks: SeatLocks, event_id: stri
 
 /** PostgreSQL decides who has a seat. Every statement names its owner, and every one may be repeated. */
 export function createSeatHolds(database: Pool, locks: SeatLocks) {
+  const grantedBefore = async (reservationId: string) =>
+    (await database.query<HoldRow>(GRANTED_BEFORE, [reservationId])).rows[0];
+
   /** The hold that is made now, or was before. */
   async function grant(request: HoldRequest): Promise<HoldRow | undefined> {
     const { reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue } = request;
@@ -219,7 +222,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
       text: HOLD,
       values: [reservation_id, event_id, seat_ids, user_id, hold_seconds, rescue],
     });
-    return rows[0] ?? (await database.query<HoldRow>(GRANTED_BEFORE, [reservation_id])).rows[0];
+    return rows[0] ?? grantedBefore(reservation_id);
   }
 
   async function findRefusal({ event_id, user_id, seat_ids }: HoldRequest): Promise<HoldRefusal> {
@@ -238,7 +241,10 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
      */
     async holdSeats(request: HoldRequest): Promise<HoldResult> {
       const locked = await locks.lock(request, request.hold_seconds * 1_000 + LOCK_GRACE_MS);
-      if (locked.conflicts.length > 0) return locked;
+      if (locked.conflicts.length > 0) {
+        const before = await grantedBefore(request.reservation_id); // whose lock Redis may have lost to another's since
+        return before ? { hold: toHold(before) } : locked;
+      }
       for (let tries = 1; ; tries++) {
         const row = await grant(request);
         if (row) {

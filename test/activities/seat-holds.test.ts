@@ -67,6 +67,20 @@ test('of 200 buyers who want 20 seats, 20 get one each', async () => {
   expect(await findFaults(stores)).toEqual(NO_FAULTS);
 });
 
+test('a repeat finds its hold though Redis has lost its lock, and given it to another', async () => {
+  const { redis } = stores;
+  const { holdSeats } = createSeatHolds(stores.database, createSeatLocks(redis, log));
+  const { event_id, seat_ids } = await addEvent(stores.database, 1);
+  const held = request('res_acknowledged', event_id, seat_ids);
+  const first = await holdSeats(held);
+  const lock = seatLock(event_id, seat_ids[0] ?? '');
+  await redis.set(lock, 'res_another');
+  expect(first).toMatchObject({ hold: { fence: expect.any(String) } });
+  expect(await holdSeats(held)).toMatchObject({ hold: { fence: 'hold' in first && first.hold.fence } });
+  expect(await holdSeats(request('res_late', event_id, seat_ids))).toEqual({ conflicts: seat_ids });
+  await redis.set(lock, held.reservation_id);
+});
+
 test('a buyer who finds a seat taken, and free again when asked which one it was, gets it', async () => {
   const { event_id, seat_ids } = await addEvent(stores.database, 1);
   await holds.holdSeats(request('res_before', event_id, seat_ids));
