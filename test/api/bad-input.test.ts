@@ -1,13 +1,13 @@
 /** What no client should send: each is refused with a reason, and leaves no trace. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
-import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, type Buyer, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
 import { exchange } from '../support/raw-http.ts';
 import { startSystem } from '../support/system.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 let reservation: { event_id: string; seat_ids: string[]; user_id: string };
 let booking: { reservation_id: string; payment_token: string };
 beforeAll(async () => {

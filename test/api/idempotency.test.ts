@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
-import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, type Buyer, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
@@ -15,7 +15,7 @@ import { until } from '../support/until.ts';
 let stores: Stores;
 let workers: RunningWorkers;
 let api: Awaited<ReturnType<typeof startApi>>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 let house: { event_id: string; seat_ids: string[] };
 beforeAll(async () => {
   stores = await openStores();

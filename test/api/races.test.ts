@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
-import { buyerAt, insist, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, type Buyer, insist, insistOnHold, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { watchLag } from '../support/in-time.ts';
@@ -22,7 +22,7 @@ class OpenDoor extends Admission {
 }
 
 let system: Awaited<ReturnType<typeof startSystem>>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 beforeAll(async () => {
   system = await startSystem({ admission: new OpenDoor({ isAway: false }) });
   buyer = buyerAt(system.url);
@@ -58,11 +58,7 @@ const inTurns = async <T>(count: number, atOnce: number, make: (n: number) => Pr
   return lanes.flat();
 };
 
-/** A buyer who is told that the outcome is not known comes back when told to, with the same key. */
-function hold(eventId: string, seats: string[], user: string, from = buyer) {
-  const key = { 'idempotency-key': randomUUID() };
-  return insist(() => from.hold(eventId, seats, user, key));
-}
+const hold = (eventId: string, seats: string[], user: string, from = buyer) => insistOnHold(from, eventId, seats, user);
 
 async function holdOne() {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
@@ -310,6 +306,9 @@ test('100 holds of a second end not before it is over, and within a second after
     return replies.every(({ body }) => ended.has(body.reservation_id)) && rows;
   });
   await hasty.stop();
+  const idsOf = (them: { reservation_id: string }[]) => them.map(({ reservation_id }) => reservation_id);
+  expect(new Set(idsOf(replies.map(({ body }) => body))).size).toBe(100);
+  expect(new Set(idsOf(ends)).size).toBe(ends.length);
   const lateness = ends.map(({ late_seconds }) => late_seconds);
   expect(Math.min(...lateness)).toBeGreaterThanOrEqual(0);
   expect(Math.max(...lateness)).toBeLessThan(1 + (await allowance()) / 1_000);

@@ -7,14 +7,14 @@ import { createQueries } from '../../api/queries.ts';
 import { createSeatMaps } from '../../api/seat-maps.ts';
 import { createSeatStream } from '../../api/seat-stream.ts';
 import type { Seat } from '../../domain/model.ts';
-import { buyerAt } from '../support/buyer.ts';
+import { buyerAt, type Buyer } from '../support/buyer.ts';
 import { addEvent, addSeats } from '../support/house.ts';
 import { log } from '../support/stores.ts';
 import { startApi, startSystem } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 beforeAll(async () => {
   system = await startSystem();
   buyer = buyerAt(system.url);

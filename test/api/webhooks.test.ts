@@ -6,7 +6,7 @@ import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { createRandom } from '../../bench/random.ts';
 import { connectPostgres } from '../../runtime/connections.ts';
-import { buyerAt, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, type Buyer, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
 import { inTime } from '../support/in-time.ts';
@@ -22,7 +22,7 @@ const settings = { WEBHOOK_SECRET: `${SECRET},${OLDER_SECRET}` };
 const FORGERIES = 2_000;
 
 let system: Awaited<ReturnType<typeof startSystem>>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 let house: Awaited<ReturnType<typeof addEvent>>;
 beforeAll(async () => {
   system = await startSystem({ settings });

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { freePort } from '../../dev/ports.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { payment } from '../../workflows/messages.ts';
-import { buyerAt } from '../support/buyer.ts';
+import { buyerAt, type Buyer } from '../support/buyer.ts';
 import { startSystem, workflowBundle } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
@@ -104,7 +104,7 @@ describe('a reservation', () => {
     onRcptTo: ({ address }, _session, answer) => answer(new Error(`no mailbox ${address}`)),
   });
   let system: Awaited<ReturnType<typeof startSystem>>;
-  let buyer: ReturnType<typeof buyerAt>;
+  let buyer: Buyer;
   let stranger: Client;
   beforeAll(async () => {
     const port = await freePort();

@@ -1,7 +1,7 @@
 /** OWASP API1:2023, Broken Object Level Authorization: every route that names an object, with another user's token. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Event } from '../../domain/model.ts';
-import { buyerAt, type ProblemBody } from '../support/buyer.ts';
+import { buyerAt, type Buyer, type ProblemBody } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { addEvent } from '../support/house.ts';
 import { startSystem } from '../support/system.ts';
@@ -9,9 +9,9 @@ import { guarded } from '../support/guarded-api.ts';
 import { operatorToken, tokenFor } from '../support/tokens.ts';
 
 let system: Awaited<ReturnType<typeof startSystem>>;
-let ann: ReturnType<typeof buyerAt>;
-let bob: ReturnType<typeof buyerAt>;
-let operator: ReturnType<typeof buyerAt>;
+let ann: Buyer;
+let bob: Buyer;
+let operator: Buyer;
 let event: Awaited<ReturnType<typeof addEvent>>;
 beforeAll(async () => {
   system = await startSystem({ settings: guarded() });

@@ -1,13 +1,13 @@
 /** OWASP API3:2023, Broken Object Property Level Authorization: what a buyer may set, and what an answer shows. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Event, Reservation, Seat } from '../../domain/model.ts';
-import type { ProblemBody, buyerAt } from '../support/buyer.ts';
+import type { Buyer, ProblemBody } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
 import { addEvent } from '../support/house.ts';
 
 let api: GuardedApi;
-let ann: ReturnType<typeof buyerAt>;
+let ann: Buyer;
 let event: Awaited<ReturnType<typeof addEvent>>;
 beforeAll(async () => {
   api = await startGuardedApi();

@@ -1,7 +1,6 @@
 /** OWASP API6:2023, Unrestricted Access to Sensitive Business Flows: one user does not buy the house. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { buyerAt, insist } from '../support/buyer.ts';
+import { buyerAt, insistOnHold, type Buyer } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
 import { addEvent } from '../support/house.ts';
@@ -18,11 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => api.stop());
 
-/** As a good client does: asks again, with the same key, when a busy machine says when to come back. */
-const hold = (buyer: ReturnType<typeof buyerAt>, seatIds: string[], userId?: string) => {
-  const key = { 'idempotency-key': randomUUID() };
-  return insist(() => buyer.hold(event.event_id, seatIds, userId, key));
-};
+const hold = (buyer: Buyer, seatIds: string[], userId?: string) => insistOnHold(buyer, event.event_id, seatIds, userId);
 
 test('a user who asks for many seats at once, with several tokens, gets as many as the event allows', async () => {
   const tokens = [await tokenFor('ann'), await tokenFor('ann', { jti: 'another' })];

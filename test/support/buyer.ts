@@ -1,4 +1,5 @@
 /** A buyer's HTTP client: says what was answered, whatever it was. */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Booking, Charge, Reservation } from '../../domain/model.ts';
 
@@ -28,6 +29,14 @@ export async function insist<Body>(ask: () => Promise<Reply<Body>>): Promise<Rep
     await delay(Number(reply.headers.get('retry-after')) * 1_000);
   }
 }
+
+/** A hold with one key for all its tries, as a good client makes it. */
+export function insistOnHold(buyer: Buyer, eventId: string, seatIds: string[], userId?: string) {
+  const key = { 'idempotency-key': randomUUID() };
+  return insist(() => buyer.hold(eventId, seatIds, userId, key));
+}
+
+export type Buyer = ReturnType<typeof buyerAt>;
 
 /** How the API writes a time. */
 export const UTC = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/;

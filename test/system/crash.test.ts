@@ -1,10 +1,9 @@
 /** `npm start` as a whole, through the death of each of its processes, its own end and a second start. */
-import { randomUUID } from 'node:crypto';
 import { Client, Connection } from '@temporalio/client';
 import proto from '@temporalio/proto';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
-import { insist } from '../support/buyer.ts';
+import { insistOnHold } from '../support/buyer.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { makeDataDir, removeDataDir, startProduct, type Product } from './product.ts';
@@ -25,8 +24,7 @@ afterAll(() => removeDataDir(dataDir));
 const seat = (number: number) => `demo-theatre-circle-1-${number}`;
 
 async function holdOf(number: number): Promise<string> {
-  const key = { 'idempotency-key': randomUUID() };
-  const { status, body } = await insist(() => product.buyer.hold(EVENT, [seat(number)], 'ann', key));
+  const { status, body } = await insistOnHold(product.buyer, EVENT, [seat(number)], 'ann');
   expect(status).toBe(201);
   return body.reservation_id;
 }

@@ -2,7 +2,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { freePort } from '../../dev/ports.ts';
-import { buyerAt } from '../support/buyer.ts';
+import { buyerAt, type Buyer } from '../support/buyer.ts';
 import { descendantsOf, npm, type Command } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { openLink } from '../support/links.ts';
@@ -13,7 +13,7 @@ const RECOVERY = { timeout: 30_000, interval: 100 };
 let stores: Stores;
 let temporalLink: Awaited<ReturnType<typeof openLink>>;
 let settings: Record<string, string>;
-let buyer: ReturnType<typeof buyerAt>;
+let buyer: Buyer;
 const commands: Command[] = [];
 beforeAll(async () => {
   stores = await openStores();
