@@ -37,8 +37,12 @@ export interface HoldRequest extends SeatsOfReservation {
   rescue: boolean;
 }
 
-export interface ReleaseRequest extends SeatsOfReservation {
+/** A hold whose outcome is not known. */
+export interface DoubtfulHold extends SeatsOfReservation {
   user_id: string;
+}
+
+export interface ReleaseRequest extends DoubtfulHold {
   /** Unknown when the hold's outcome is. */
   fence: string | undefined;
   ending: Exclude<Ending, 'CONFIRMED'>;
@@ -96,16 +100,18 @@ const SEAT_LIMIT = `
 SELECT seats_per_user AS limit, count_seats_of_user($1, $2)::int AS held
 FROM events WHERE event_id = $1 AND seats_per_user IS NOT NULL`;
 
+/** Where there is no such reservation, the row that this leaves makes a hold statement that comes late change nothing. */
+const REFUSE = `
+INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
+VALUES ($1, $2, $4, $3, 0, 'XXX', 'REFUSED', 0, now(), now())
+ON CONFLICT (reservation_id) DO`;
+
 /**
- * Frees what this reservation holds and notes its ending. Where it holds nothing yet, the row that it leaves makes a
- * hold statement that is still on its way change nothing. Answers the seats that are free, also on a repeat.
- * The reservation is locked before its seats, here and in EXPIRE_DUE.
+ * Frees what this reservation holds and notes its ending, also where it holds nothing yet. Answers the seats that are
+ * free, also on a repeat. The reservation is locked before its seats, here and in EXPIRE_DUE.
  */
 const RELEASE = `
-WITH ended AS (
-  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence, created_at, expires_at)
-  VALUES ($1, $2, $4, $3, 0, 'XXX', 'REFUSED', 0, now(), now())
-  ON CONFLICT (reservation_id) DO UPDATE SET status = $6
+WITH ended AS (${REFUSE} UPDATE SET status = $6
   WHERE reservations.status = 'HELD' AND reservations.fence <= coalesce($5, reservations.fence)
   RETURNING status
 ), mine AS (
@@ -257,6 +263,13 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
         return refusal;
       }
+    },
+
+    /** The hold that was granted; where none was, none will be. */
+    async resolveHold({ reservation_id, event_id, seat_ids, user_id }: DoubtfulHold): Promise<HoldResult> {
+      await database.query(`${REFUSE} NOTHING`, [reservation_id, event_id, seat_ids, user_id]);
+      const row = await grantedBefore(reservation_id);
+      return row ? { hold: toHold(row) } : { conflicts: [] };
     },
 
     /**

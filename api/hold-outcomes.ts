@@ -1,5 +1,6 @@
 import { EventEmitter } from 'node:events';
 import type { Activities } from '../activities/index.ts';
+import type { HoldResult } from '../activities/seat-holds.ts';
 import { toReserved, type Reserved } from '../workflows/messages.ts';
 
 /**
@@ -25,13 +26,13 @@ export class HoldOutcomes {
 
   /** The same activities, whose outcomes are seen here. */
   observe(seats: Activities['seats']): Activities['seats'] {
-    return {
-      ...seats,
-      holdSeats: async (request) => {
-        const result = await seats.holdSeats(request);
+    const observed =
+      <Request extends { reservation_id: string }>(step: (request: Request) => Promise<HoldResult>) =>
+      async (request: Request) => {
+        const result = await step(request);
         this.#outcomes.emit(request.reservation_id, toReserved(result));
         return result;
-      },
-    };
+      };
+    return { ...seats, holdSeats: observed(seats.holdSeats), resolveHold: observed(seats.resolveHold) };
   }
 }

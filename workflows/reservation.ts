@@ -13,12 +13,13 @@ import {
   allHandlersFinished,
   condition,
   log,
+  patched,
   setCurrentDetails,
   sleep,
   upsertSearchAttributes,
   workflowInfo,
 } from '@temporalio/workflow';
-import type { Hold } from '../activities/seat-holds.ts';
+import type { Hold, HoldResult } from '../activities/seat-holds.ts';
 import type { SeatsOfReservation } from '../activities/seat-locks.ts';
 import type { Ending } from '../domain/model.ts';
 import { Inbox, type Payment } from './inbox.ts';
@@ -77,19 +78,29 @@ interface Saga {
 /** Locks the seats in Redis and holds them in PostgreSQL: all, or none. */
 async function reserve(saga: Saga, { rescue }: { rescue: boolean }): Promise<Reserved> {
   const { seats, undo, inbox } = saga;
-  const { user_id, hold_seconds } = saga.input;
+  const { user_id } = saga.input;
+  undo.push(async () => {
+    const ending = inbox.ending === 'RELEASED' || inbox.ending === 'EXPIRED' ? inbox.ending : 'REFUSED';
+    inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
+  });
+  delete saga.hold; // its fence would keep the undo from a rescue whose outcome is not known
+  const reserved = toReserved(await holdSeats(saga, { rescue }));
+  if (reserved.status === 'HELD') saga.hold = reserved.hold;
+  return reserved;
+}
+
+/**
+ * The step may fail when it is made anew after a crash, where it succeeded before and the client was told so: what
+ * became of it is asked until PostgreSQL says. Of a rescue nobody was told.
+ */
+async function holdSeats({ input, seats }: Saga, { rescue }: { rescue: boolean }): Promise<HoldResult> {
+  const { user_id, hold_seconds } = input;
   try {
-    undo.push(async () => {
-      const ending = inbox.ending === 'RELEASED' || inbox.ending === 'EXPIRED' ? inbox.ending : 'REFUSED';
-      inbox.ending = await surely.releaseSeats({ ...seats, user_id, fence: saga.hold?.fence, ending });
-    });
-    delete saga.hold; // its fence would keep the undo from a rescue whose outcome is not known
-    const reserved = toReserved(await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue }));
-    if (reserved.status === 'HELD') saga.hold = reserved.hold;
-    return reserved;
+    return await steps.holdSeats({ ...seats, user_id, hold_seconds, rescue });
   } catch (error) {
-    if (error instanceof TemporalFailure) return { status: 'FAILED' }; // a local activity's comes unwrapped
-    throw error;
+    if (!(error instanceof TemporalFailure)) throw error; // a local activity's comes unwrapped
+    if (rescue || !patched('what became of a hold is asked')) return { conflicts: [] };
+    return surely.resolveHold({ ...seats, user_id });
   }
 }
 

@@ -47,12 +47,18 @@ export const MUTANTS: Mutant[] = [
     rule: UNDO_ABOVE_STEP,
     broken: 'the undo of a hold is forgotten when the step reports failure',
     file: 'workflows/reservation.ts',
-    replace: `    if (error instanceof TemporalFailure) return { status: 'FAILED' };`,
-    by: `    if (error instanceof TemporalFailure) {
-      undo.run = async () => undefined;
-      return { status: 'FAILED' };
-    }`,
-    red: [UNWIND, 'fails for good'],
+    replace: `  const reserved = toReserved(await holdSeats(saga, { rescue }));`,
+    by: `  const reserved = toReserved(await holdSeats(saga, { rescue }));
+  if (reserved.status === 'FAILED') undo.run = async () => undefined;`,
+    red: [RESERVATION, 'frees the seats again when it is not known'],
+  },
+  {
+    rule: IDS,
+    broken: 'a hold that fails when it is made anew counts as never granted',
+    file: 'workflows/reservation.ts',
+    replace: `    return surely.resolveHold({ ...seats, user_id });`,
+    by: `    return { conflicts: [] };`,
+    red: [UNWIND, 'holdSeats fails for good after'],
   },
   {
     rule: UNDO_ABOVE_STEP,

@@ -4,6 +4,7 @@ import fc from 'fast-check';
 export const SEATS = 3;
 
 const MUST_COME_ABOUT = [
+  'resolveHold',
   'releaseSeats',
   'unlockSeats',
   'openBooking',

@@ -134,7 +134,8 @@ export class World {
     reservation.steps = before.at(-1)?.activity === activityType ? before : [...before, { n, activity: activityType }];
     const planted = this.#faults.findIndex(({ activity }) => activity === activityType);
     const [fault] = planted < 0 ? [] : this.#faults.splice(planted, 1);
-    if (activityType === 'holdSeats' && fault?.again === 'later') reservation.mayBeReleased = true;
+    const isHold = ['holdSeats', 'resolveHold'].includes(activityType);
+    if (isHold && fault?.again === 'later') reservation.mayBeReleased = true;
     this.#busy++;
     try {
       if (fault?.when === 'before') throw failureOf(fault);

@@ -21,6 +21,7 @@ export const createFakeActivities = () => ({
         hold_ms: rescue ? 0 : HOLD_MS,
       },
     })),
+    resolveHold: vi.fn<Seats['resolveHold']>(async () => ({ conflicts: [] })),
     releaseSeats: vi.fn<Seats['releaseSeats']>(async ({ ending }) => ending),
     unlockSeats: vi.fn<Seats['unlockSeats']>(async () => undefined),
     bookSeats: vi.fn<Seats['bookSeats']>(async () => true),

@@ -1,5 +1,6 @@
-/** Records a history of every path of a reservation, from a real server, as `replay.test.ts` reads them. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+/** Records a history of every path of a reservation that has none, from a real server, as `replay.test.ts` reads them. */
+import { existsSync } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Client, Connection, WithStartWorkflowOperation, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
@@ -27,7 +28,9 @@ const withLate =
       ...activities.seats,
       async holdSeats(request) {
         if (request.reservation_id === 'res_failed') throw ApplicationFailure.nonRetryable('PostgreSQL is away');
-        return activities.seats.holdSeats(request);
+        const result = await activities.seats.holdSeats(request);
+        if (request.reservation_id === 'res_held-unheard') throw ApplicationFailure.nonRetryable('the reply was lost');
+        return result;
       },
       async releaseSeats(request) {
         const ending = await activities.seats.releaseSeats(request);
@@ -45,7 +48,6 @@ export async function recordHistories(folder: string): Promise<void> {
   const workers = await startWorkers(stores, withLate(late));
   const connection = await Connection.connect({ address: inject('temporal_address') });
   const client = new Client({ connection, namespace: stores.namespace });
-  await rm(folder, { recursive: true, force: true });
   await mkdir(folder, { recursive: true });
 
   async function start(path: string, hold_seconds: number): Promise<WorkflowHandle> {
@@ -60,6 +62,8 @@ export async function recordHistories(folder: string): Promise<void> {
     return client.workflow.getHandle(workflowId);
   }
 
+  const fileOf = (path: string) => join(folder, `${path}.json`);
+
   /** Where it ran and as which process is nobody's business. */
   async function save(path: string, workflow: WorkflowHandle) {
     const readable = { longs: String, bytes: String, enums: String };
@@ -69,10 +73,11 @@ export async function recordHistories(folder: string): Promise<void> {
       (key, value: unknown) => (key === 'identity' || key === 'stackTrace' ? '' : value),
       1,
     );
-    await writeFile(join(folder, `${path}.json`), `${json}\n`);
+    await writeFile(fileOf(path), `${json}\n`);
   }
 
   async function record(path: string, act: (workflow: WorkflowHandle) => Promise<unknown>, hold_seconds = 600) {
+    if (existsSync(fileOf(path))) return;
     const workflow = await start(path, hold_seconds);
     await act(workflow);
     await workflow.result();
@@ -96,6 +101,7 @@ export async function recordHistories(folder: string): Promise<void> {
   await record('cancelled', (workflow) => workflow.cancel());
   await record('expired', nothing, 1);
   await record('failed', nothing);
+  await record('held-unheard', (workflow) => workflow.executeUpdate(release));
   await stores.database.query(`UPDATE seats SET status = 'BOOKED' WHERE seat_id = $1`, [SEAT]);
   await record('refused', nothing);
 

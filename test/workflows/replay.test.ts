@@ -1,6 +1,6 @@
 /**
- * Reservations that were started by the code of yesterday go on with the code of today. After a change that is not to
- * do so (there is nothing in production yet), record anew:
+ * Reservations that were started by the code of yesterday go on with the code of today. A new path is recorded, and
+ * what is there stays, with
  *
  *     RECORD_HISTORIES=1 npm test -- test/workflows/replay.test.ts
  */
@@ -39,6 +39,7 @@ test('every path of a reservation replays as it was recorded', async () => {
     'declined-then-paid',
     'expired',
     'failed',
+    'held-unheard',
     'late-charge-given-back',
     'late-payment-rescued',
     'paid',
