@@ -5,7 +5,7 @@ import { createSeatActivities } from '../activities/index.ts';
 import { createSeatLocks } from '../activities/seat-locks.ts';
 import { prepareDatabase } from '../db/prepare.ts';
 import { requireKeyOrLoopback } from '../runtime/config.ts';
-import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import { connectPostgres, connectRedis, reach } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
 import { buildAttributes, createReservationWorker } from '../worker/create-worker.ts';
@@ -29,7 +29,9 @@ await runProcess('api', async (config, log) => {
   const database = connectPostgres(config.DATABASE_URL, 20, log);
   const redis = connectRedis(config.REDIS_URL, log);
   const cache = connectRedis(config.REDIS_CACHE_URL, log);
-  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const connection = await reach('Temporal', 'TEMPORAL_ADDRESS', () =>
+    NativeConnection.connect({ address: config.TEMPORAL_ADDRESS }),
+  );
   const namespace = config.TEMPORAL_NAMESPACE;
   const payloadCodec = createPayloadCodec(config.ENCRYPTION_KEY);
   const dataConverter = createDataConverter(payloadCodec);

@@ -2,6 +2,7 @@ import { fileURLToPath } from 'node:url';
 import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import type { Config } from '../runtime/config.ts';
+import { reach } from '../runtime/connections.ts';
 import { seedDemoEvents } from './demo-events.ts';
 
 /** Any number that nothing else locks on; held while one process migrates and the others wait. */
@@ -19,7 +20,7 @@ const migrations = fileURLToPath(
  */
 export async function prepareDatabase(databaseUrl: string, seed: Config['SEED_EVENTS']): Promise<void> {
   const client = new pg.Client({ connectionString: databaseUrl, connectionTimeoutMillis: 10_000 });
-  await client.connect();
+  await reach('PostgreSQL', 'DATABASE_URL', () => client.connect());
   try {
     await client.query(`SET lock_timeout = '60s'`);
     await client.query('SELECT pg_advisory_lock($1)', [MIGRATION_LOCK]);

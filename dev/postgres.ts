@@ -58,16 +58,26 @@ export async function preparePostgres(
 export async function databaseAnswers(databaseUrl: string): Promise<void> {
   const server = new URL(databaseUrl);
   server.pathname = 'postgres';
+  await postgresAnswers(server.href, async (client) => {
+    const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [DATABASE]);
+    if (rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`);
+  });
+}
+
+/** Resolves once there is a connection, and `ask` has had its answers. */
+export async function postgresAnswers(
+  databaseUrl: string,
+  ask: (client: pg.Client) => Promise<unknown> = (client) => client.query('SELECT 1'),
+): Promise<void> {
   const client = new pg.Client({
-    connectionString: server.href,
+    connectionString: databaseUrl,
     connectionTimeoutMillis: PROBE_TIMEOUT_MS,
     query_timeout: PROBE_TIMEOUT_MS,
   });
   client.on('error', () => undefined);
   try {
     await client.connect();
-    const { rowCount } = await client.query('SELECT 1 FROM pg_database WHERE datname = $1', [DATABASE]);
-    if (rowCount === 0) await client.query(`CREATE DATABASE ${DATABASE}`);
+    await ask(client);
   } finally {
     await client.end();
   }

@@ -4,9 +4,10 @@ import { openSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { Connection } from '@temporalio/client';
 import { Redis } from 'ioredis';
+import { reach } from '../runtime/connections.ts';
 import type { DataDir } from './data-dir.ts';
 import { freePort } from './ports.ts';
-import { databaseAnswers, preparePostgres } from './postgres.ts';
+import { databaseAnswers, postgresAnswers, preparePostgres } from './postgres.ts';
 import { supervise, until, type Log, type Program, type Stoppable } from './supervise.ts';
 import { findRedis, findTemporal } from './tools.ts';
 
@@ -56,15 +57,19 @@ export interface Services extends Stoppable {
 
 /**
  * Starts the services that are not given, side by side, and notes their addresses in the data folder.
- * @throws StartError when one does not start; the others are stopped by then
+ * @throws StartError, Unreachable when one does not start, or is not where it was given; the others are stopped by then
  */
 export async function startServices(options: ServicesOptions): Promise<Services> {
   const { database_url, redis_url, temporal_address } = options.given ?? {};
   const ports = await choosePorts(options);
   const starts = [
-    database_url ? elsewhere(database_url) : startPostgres(options, ports.postgres),
-    redis_url ? elsewhere(redis_url) : startRedis(options, ports.redis),
-    temporal_address ? elsewhere(temporal_address) : startTemporal(options, ports.temporal, ports.temporal_ui),
+    database_url
+      ? elsewhere('PostgreSQL', 'DATABASE_URL', database_url, postgresAnswers)
+      : startPostgres(options, ports.postgres),
+    redis_url ? elsewhere('Redis', 'REDIS_URL', redis_url, redisAnswers) : startRedis(options, ports.redis),
+    temporal_address
+      ? elsewhere('Temporal', 'TEMPORAL_ADDRESS', temporal_address, temporalAnswers)
+      : startTemporal(options, ports.temporal, ports.temporal_ui),
   ] as const;
   const stop = async () => {
     const settled = await Promise.allSettled(starts);
@@ -85,7 +90,16 @@ export async function startServices(options: ServicesOptions): Promise<Services>
   }
 }
 
-const elsewhere = async (address: string): Promise<Service> => ({ address, stop: async () => undefined });
+/** A service that runs already, at the address that a setting gives. */
+async function elsewhere(
+  name: string,
+  setting: string,
+  address: string,
+  answers: (address: string) => Promise<void>,
+): Promise<Service> {
+  await reach(name, setting, () => answers(address));
+  return { address, stop: async () => undefined };
+}
 
 const uiUrl = (port: number) => `http://127.0.0.1:${port}`;
 
@@ -191,7 +205,7 @@ async function redisAnswers(url: string): Promise<void> {
 }
 
 /** The server answers a moment before it has the search attributes, so these are what is asked for. */
-async function temporalAnswers(address: string, namespaces: string[]): Promise<void> {
+async function temporalAnswers(address: string, namespaces: string[] = []): Promise<void> {
   const connection = await Connection.connect({ address, connectTimeout: PROBE_TIMEOUT_MS });
   try {
     await connection.withDeadline(Date.now() + PROBE_TIMEOUT_MS, async () => {

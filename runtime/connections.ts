@@ -10,6 +10,22 @@ const POSTGRES_TIMEOUT_MS = 2_000;
 /** Redis only makes a refusal fast: past this it is quicker to ask PostgreSQL. */
 const REDIS_COMMAND_TIMEOUT_MS = 250;
 
+/** A service that a start needs, and is not there; its message is one line that says how to mend it. */
+export class Unreachable extends Error {
+  override name = 'Unreachable';
+}
+
+/** What `connect` answers. @throws Unreachable where it fails: the service, why, and the setting that says where it is */
+export async function reach<T>(service: string, setting: string, connect: () => Promise<T>): Promise<T> {
+  try {
+    return await connect();
+  } catch (error) {
+    const [cause] = error instanceof AggregateError ? error.errors : [error]; // of localhost, which is two addresses
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new Unreachable(`${service} cannot be reached (${reason}): start it, or set ${setting} to where it runs`);
+  }
+}
+
 /** A pool of at most `max` connections. Statements and waits for a connection end after 2 s. */
 export function connectPostgres(databaseUrl: string, max: number, log: Logger): pg.Pool {
   const pool = new pg.Pool({

@@ -8,7 +8,7 @@ import { createSandboxGateway } from '../activities/sandbox-gateway.ts';
 import { createSeatLocks } from '../activities/seat-locks.ts';
 import type { PaymentGateway } from '../activities/payments.ts';
 import type { Config } from '../runtime/config.ts';
-import { connectPostgres, connectRedis } from '../runtime/connections.ts';
+import { connectPostgres, connectRedis, reach } from '../runtime/connections.ts';
 import { createDataConverter, createPayloadCodec } from '../runtime/payload-codec.ts';
 import { runProcess } from '../runtime/process.ts';
 import { prepareDatabase } from '../db/prepare.ts';
@@ -26,7 +26,9 @@ const gateways = { sandbox: createSandboxGateway } satisfies Record<
 await runProcess('worker', async (config, log) => {
   installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
-  const connection = await NativeConnection.connect({ address: config.TEMPORAL_ADDRESS });
+  const connection = await reach('Temporal', 'TEMPORAL_ADDRESS', () =>
+    NativeConnection.connect({ address: config.TEMPORAL_ADDRESS }),
+  );
   const namespace = config.TEMPORAL_NAMESPACE;
   await registerSearchAttributes(connection, namespace);
   const database = connectPostgres(config.DATABASE_URL, 20, log);
