@@ -75,6 +75,8 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     routerOptions: { ignoreTrailingSlash: true },
   });
   app.server.maxConnections = MAX_CONNECTIONS;
+  // Any but `100-continue` may be ignored (RFC 9110, 10.1.1); Node would answer 417 with nothing in it.
+  app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
   letClientsLeave(app);
   app.removeContentTypeParser('text/plain');
   letDeletesBeEmpty(app);
@@ -87,8 +89,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   });
   app.addHook('onRequest', (request, reply, done) => {
     reply.headers(headersOf(request));
-    const hasHost = request.headers.host !== undefined;
-    done(hasHost ? undefined : new Problem('INVALID_REQUEST', 'The Host header is missing.'));
+    done(unreadable(request.raw));
   });
   await allowOrigins(app, listOf(deps.config.CORS_ORIGINS));
   const authenticate = createAuthentication(deps.config, deps.log);
@@ -121,6 +122,18 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   );
   refuseOtherMethods();
   return app;
+}
+
+/** The problem with a request that would else be taken for another one. */
+function unreadable({ headers, url = '' }: IncomingMessage): Problem | undefined {
+  if (headers.host === undefined) return new Problem('INVALID_REQUEST', 'The Host header is missing.');
+  try {
+    decodeURIComponent(url);
+    return undefined;
+  } catch {
+    const detail = 'must be percent-encoded UTF-8';
+    return new Problem('INVALID_REQUEST', `querystring ${detail}`, { errors: [{ path: 'querystring', detail }] });
+  }
 }
 
 /** Who may say, in X-Forwarded-For, whose request it passes on: the last so many hops, or these addresses. */

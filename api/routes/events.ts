@@ -8,7 +8,7 @@ import type { EventFilter } from '../queries.ts';
 import { STALE_IF_ERROR, patience } from '../stale-if-error.ts';
 
 const When = Type.Union([Type.String({ format: 'date-time' }), Type.String({ format: 'date' })], {
-  description: 'RFC 3339: a date, or a date and time',
+  description: 'RFC 3339: a date and time, or a date, which is that whole day in UTC',
 });
 
 const EventsQuery = Type.Object(
@@ -30,7 +30,11 @@ const EventsQuery = Type.Object(
 
 const EventPage = Type.Object({ events: Type.Array(Event), next_cursor: Type.Union([Type.String(), Type.Null()]) });
 
-const toDate = (time: string | undefined) => (time === undefined ? undefined : new Date(time));
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+
+const startOf = (time: string | undefined) => (time === undefined ? undefined : new Date(time));
+const endOf = (time: string | undefined) =>
+  startOf(time !== undefined && DAY.test(time) ? `${time}T23:59:59.999Z` : time);
 
 const toCursor = ({ date, event_id }: Event) => Buffer.from(`${date} ${event_id}`).toString('base64url');
 
@@ -84,7 +88,7 @@ export async function eventRoutes(api: Api, { queries, catalog }: ApiDependencie
     },
     async ({ query: { from, to, q, limit, cursor } }, reply) => {
       const after = cursor === undefined ? undefined : fromCursor(cursor);
-      const filter = { from: toDate(from), to: toDate(to), text: q, after, limit };
+      const filter = { from: startOf(from), to: endOf(to), text: q, after, limit };
       const key = JSON.stringify(filter);
       const page = await pages.fetch(key, {
         context: filter,

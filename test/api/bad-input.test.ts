@@ -159,6 +159,9 @@ describe('a field that is wrong is named', () => {
     ['/events?to=1', 'to'],
     ['/events?to=2026-01-01%00', 'to'],
     ['/events?q=%00', 'q'],
+    ['/events?q=%ff', 'querystring'],
+    ['/events?q=100%', 'querystring'],
+    ['/events?q=%e2%82', 'querystring'],
     [`/events?q=${'x'.repeat(101)}`, 'q'],
     ['/events?sort=date', 'sort'],
     ['/events?__proto__=1', '__proto__'],
@@ -336,6 +339,14 @@ describe('what is hardly HTTP', () => {
     ['headers of 20 KB', ['GET /livez HTTP/1.1', 'Host: a', `X-Long: ${'x'.repeat(20_000)}`]],
     ['a path of 20 KB', [`GET /${'x'.repeat(20_000)} HTTP/1.1`, 'Host: a']],
   ])('%s are a 431', async (_, lines) => expectProblem(await malformed(lines), 431, 'HEADERS_TOO_LARGE'));
+});
+
+test('an expectation that nobody knows is ignored', async () => {
+  const refused = await post('/bookings', JSON.stringify({ ...booking, reservation_id: 'res_0' }), [
+    'Content-Type: application/json',
+    'Expect: a-miracle',
+  ]);
+  expectProblem(refused, 404, 'RESERVATION_NOT_FOUND');
 });
 
 test.each([

@@ -21,7 +21,7 @@ describe('GET /events', () => {
     await system.stores.database.query(
       `INSERT INTO events (event_id, name, date, venue) VALUES
          ('l-4', 'Fourth', '2031-01-02T00:00:00.000001Z', ''), ('l-3', 'Third', '2031-01-02', 'Odeon 100%_'),
-         ('l-1', 'First', '2031-01-01', 'Olympia'), ('l-2', 'Second', '2031-01-01', 'Ödeon'),
+         ('l-1', 'First', '2031-01-01', 'Olympia'), ('l-2', 'Second', '2031-01-01T23:59Z', 'Ödeon'),
          ('l-5', 'Fifth', '2031-01-02T00:00:00.000002Z', 'Olympia')`,
     );
   });
@@ -29,7 +29,8 @@ describe('GET /events', () => {
   test.each([
     ['by date', 'from=2031-01-01', ['First', 'Second', 'Third', 'Fourth', 'Fifth']],
     ['from a time on, inclusive', 'from=2031-01-02T00:00:00Z', ['Third', 'Fourth', 'Fifth']],
-    ['up to a time, inclusive', 'from=2031-01-01&to=2031-01-01T00:00:00Z', ['First', 'Second']],
+    ['up to a time, inclusive', 'from=2031-01-01&to=2031-01-01T00:00:00Z', ['First']],
+    ['up to a day, all of it', 'from=2031-01-01&to=2031-01-01', ['First', 'Second']],
     ['from a time in another zone', 'from=2031-01-02T01:00:00%2B01:00', ['Third', 'Fourth', 'Fifth']],
     ['by part of a name, in any case', 'q=FIRS', ['First']],
     ['by part of a venue', 'q=olymp', ['First', 'Fifth']],
