@@ -4,7 +4,10 @@ import type { SeatChange } from '../domain/model.ts';
 import { SEAT_CHANGES_GAP, SEAT_CHANGES_KEPT, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
 
-/** A change and its place in the event's stream: `<milliseconds>-<number>`. */
+/**
+ * A change and its place: `<milliseconds>-<number>` in the event's stream, and the run of Redis that has the stream. A
+ * Redis that dies may lose its last second, so what follows an id of an earlier run is not known.
+ */
 export interface NumberedChange {
   id: string;
   change: SeatChange;
@@ -52,22 +55,38 @@ export function compareIds(a: string, b: string): number {
   return aMs - bMs || aNumber - bNumber;
 }
 
-type Entry = [id: string, fields: string[]];
+type Entry = [place: string, fields: string[]];
 
 const isGap = ([, fields]: Entry) => fields[0] === SEAT_CHANGES_GAP;
 
-const toChange = ([id, fields]: Entry): NumberedChange => {
+const idOf = (place: string, run: string) => `${place}-${run}`;
+
+const toChange = ([place, fields]: Entry, run: string): NumberedChange => {
   const seat_id = fields[fields.indexOf('seat_id') + 1] ?? '';
   const status = fields[fields.indexOf('status') + 1];
-  return { id, change: { seat_id, status: status === 'HELD' || status === 'BOOKED' ? status : 'AVAILABLE' } };
+  const change: SeatChange = { seat_id, status: status === 'HELD' || status === 'BOOKED' ? status : 'AVAILABLE' };
+  return { id: idOf(place, run), change };
 };
+
+/** Which run of Redis answers on this connection. */
+async function runOf(redis: Redis): Promise<string> {
+  const info = await redis.info('server');
+  return /^run_id:(\w{8})/m.exec(info)?.[1] ?? '';
+}
+
+/** The end of an event's stream, and the run of Redis that says so. */
+async function findEnd(redis: Redis, key: string): Promise<{ place: string; run: string }> {
+  const [run, last] = await Promise.all([runOf(redis), redis.xrevrange(key, '+', '-', 'COUNT', 1)]);
+  return { place: last[0]?.[0] ?? START, run };
+}
 
 /** One event's changes, read once for all its viewers in this process. */
 class Follower {
   readonly viewers = new Set<Viewer>();
   /** Resolves once `position` is known. */
   readonly ready: Promise<void>;
-  position = START;
+  #end = { place: START, run: '' };
+  #isLost = false;
   readonly #key: string;
   readonly #redis: Redis;
   #closed = false;
@@ -81,8 +100,13 @@ class Follower {
       retryStrategy: () => RETRY_MS,
     });
     this.#redis.on('error', (error) => log.warn({ err: error }, 'seat changes are not followed while Redis is away'));
+    this.#redis.on('close', () => (this.#isLost = true));
     this.ready = this.#skipToEnd();
     void this.#follow();
+  }
+
+  get position(): string {
+    return idOf(this.#end.place, this.#end.run);
   }
 
   close(): void {
@@ -94,9 +118,9 @@ class Follower {
     await this.ready;
     while (!this.#closed) {
       const read = await this.#redis
-        .xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.position)
-        .catch(() => 'lost' as const);
-      if (read === 'lost') await this.#startAnew();
+        .xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#end.place)
+        .catch(() => undefined);
+      if (this.#isLost || read === undefined) await this.#startAnew();
       else this.#tell(read?.[0]?.[1] ?? []);
       await delay(GATHER_MS);
     }
@@ -114,9 +138,12 @@ class Follower {
 
   async #skipToEnd(): Promise<void> {
     while (!this.#closed) {
-      const last = await this.#redis.xrevrange(this.#key, '+', '-', 'COUNT', 1).catch(() => undefined);
-      this.position = last?.[0]?.[0] ?? START;
-      if (last) return;
+      const end = await findEnd(this.#redis, this.#key).catch(() => undefined);
+      if (end) {
+        this.#end = end;
+        this.#isLost = false;
+        return;
+      }
       await delay(RETRY_MS);
     }
   }
@@ -124,9 +151,9 @@ class Follower {
   #tell(entries: Entry[]): void {
     const last = entries.at(-1);
     if (!last) return;
-    [this.position] = last;
+    [this.#end.place] = last;
     if (entries.some(isGap)) return this.#reset();
-    const batch = new Batch(entries.map(toChange));
+    const batch = new Batch(entries.map((entry) => toChange(entry, this.#end.run)));
     for (const viewer of this.viewers) viewer.changes(batch);
   }
 }
@@ -153,20 +180,21 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
 
     /** The id of the last change; the first of all while Redis is away. */
     async position(eventId: string): Promise<string> {
-      const last = await redis.xrevrange(seatChanges(eventId), '+', '-', 'COUNT', 1).catch(() => []);
-      return last[0]?.[0] ?? START;
+      const end = await findEnd(redis, seatChanges(eventId)).catch(() => undefined);
+      return end ? idOf(end.place, end.run) : START;
     },
 
-    /** The changes after `id`; undefined where some of them are no longer kept, or were never told. */
+    /** The changes after `id`; undefined where some of them are no longer kept, may be lost, or were never told. */
     async changesAfter(eventId: string, id: string): Promise<NumberedChange[] | undefined> {
       const key = seatChanges(eventId);
-      const [oldest, newest, kept] = await Promise.all([
+      const [ms, number, runOfId] = id.split('-');
+      const [{ place, run }, oldest, kept] = await Promise.all([
+        findEnd(redis, key),
         redis.xrange(key, '-', '+', 'COUNT', 1),
-        redis.xrevrange(key, '+', '-', 'COUNT', 1),
-        redis.xrange(key, `(${id}`, '+', 'COUNT', SEAT_CHANGES_KEPT * 2),
+        redis.xrange(key, `(${ms}-${number}`, '+', 'COUNT', SEAT_CHANGES_KEPT * 2),
       ]);
-      const isKept = compareIds(oldest[0]?.[0] ?? START, id) <= 0 && compareIds(id, newest[0]?.[0] ?? START) <= 0;
-      return isKept && !kept.some(isGap) ? kept.map(toChange) : undefined;
+      const isKept = compareIds(oldest[0]?.[0] ?? START, id) <= 0 && compareIds(id, place) <= 0;
+      return isKept && runOfId === run && !kept.some(isGap) ? kept.map((entry) => toChange(entry, run)) : undefined;
     },
 
     close(): void {

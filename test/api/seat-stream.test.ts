@@ -40,8 +40,11 @@ async function flood(eventId: string, seat: string, times: number) {
 }
 
 const idsOf = ({ events }: SeatViewer) => events.filter(({ event }) => event === 'seat').map(({ id }) => id);
-const allIds = async (eventId: string) =>
-  (await system.stores.redis.xrange(seatChanges(eventId), '-', '+')).map(([id]) => id);
+async function allIds(eventId: string) {
+  const { redis } = system.stores;
+  const run = /^run_id:(\w{8})/m.exec(await redis.info('server'))?.[1];
+  return (await redis.xrange(seatChanges(eventId), '-', '+')).map(([place]) => `${place}-${run}`);
+}
 
 test('a viewer is told of holds, releases, bookings and expiries in order, each with an id that rises', async () => {
   const { event_id, seat_ids, buyer, hold } = await openHouse(3);

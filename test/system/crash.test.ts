@@ -6,6 +6,7 @@ import type { Event, Seat } from '../../domain/model.ts';
 import { insistOnHold } from '../support/buyer.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
+import { viewSeats } from '../support/seat-viewer.ts';
 import { makeDataDir, removeDataDir, startProduct, type Product } from './product.ts';
 
 const { PENDING_ACTIVITY_STATE_STARTED } = proto.temporal.api.enums.v1.PendingActivityState;
@@ -99,6 +100,22 @@ test.each([
   await payUntilConfirmed(reservationId);
   await expectChargedOnce(reservationId);
   await expectNoFaults(product.stores);
+});
+
+test('a viewer who comes back after a crash of Redis, which may have lost a second, is told to read the map again', async () => {
+  const { url, buyer } = product;
+  const before = await viewSeats(url, EVENT);
+  const { reservation_id } = (await insistOnHold(buyer, EVENT, [seat(10)], 'ann')).body;
+  await before.changes(1);
+  before.close();
+  await product.crash('Redis');
+  const readiness = async () => (await fetch(`${url}/readyz`)).json();
+  await expect.poll(readiness, RECOVERY).toMatchObject({ dependencies: { redis: { state: 'up' } } });
+  const after = await viewSeats(url, EVENT, before.lastEventId());
+  await expect.poll(() => after.events.map(({ event }) => event), RECOVERY).toEqual(['reset']);
+  await buyer.release(reservation_id);
+  expect(await after.changes(1)).toEqual([`${seat(10)} AVAILABLE`]);
+  after.close();
 });
 
 test('SIGTERM ends everything that was started, and a second start finds its data again', async () => {
