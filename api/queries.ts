@@ -72,9 +72,9 @@ export function createQueries(database: Pool) {
     async findEvents({ from, to, text, after, limit }: EventFilter): Promise<Event[]> {
       const { rows } = await database.query<EventRow>(
         `SELECT ${EVENT} FROM events
-         WHERE ($1::timestamptz IS NULL OR date >= $1) AND ($2::timestamptz IS NULL OR date <= $2)
-           AND ($3::text IS NULL OR strpos(lower(name || ' ' || venue), lower($3)) > 0)
-           AND ($4::timestamptz IS NULL OR (date, event_id) > ($4, $5))
+         WHERE date BETWEEN coalesce($1::timestamptz, '-infinity') AND coalesce($2::timestamptz, 'infinity')
+           AND strpos(lower(name || ' ' || venue), lower(coalesce($3::text, ''))) > 0
+           AND (date, event_id) > (coalesce($4::timestamptz, '-infinity'), coalesce($5::varchar, ''))
          ORDER BY date, event_id LIMIT $6`,
         [from, to, text, after?.date, after?.event_id, limit],
       );

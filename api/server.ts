@@ -26,7 +26,7 @@ await runProcess('api', async (config, log) => {
   requireKeyOrLoopback(config);
   installTemporalRuntime(log);
   await prepareDatabase(config.DATABASE_URL, config.SEED_EVENTS);
-  const database = connectPostgres(config.DATABASE_URL, 20, log);
+  const database = connectPostgres(config.DATABASE_URL, 20, log, { byKey: true });
   const redis = connectRedis(config.REDIS_URL, log);
   const cache = connectRedis(config.REDIS_CACHE_URL, log);
   const connection = await reach('Temporal', 'TEMPORAL_ADDRESS', () =>

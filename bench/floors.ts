@@ -28,7 +28,7 @@ interface Attempt {
 const HOLD_MS = 600_000;
 
 function addBareHold(app: FastifyInstance, config: Config, log: Logger): void {
-  const database = connectPostgres(config.DATABASE_URL, 20, log);
+  const database = connectPostgres(config.DATABASE_URL, 20, log, { byKey: true });
   const redis = connectRedis(config.REDIS_URL, log);
   const seats = createSeatActivities(database, createSeatLocks(redis, log));
   app.post<{ Body: Attempt }>('/f1', async ({ body }, reply) => {

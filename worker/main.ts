@@ -31,7 +31,8 @@ await runProcess('worker', async (config, log) => {
   );
   const namespace = config.TEMPORAL_NAMESPACE;
   await registerSearchAttributes(connection, namespace);
-  const database = connectPostgres(config.DATABASE_URL, 20, log);
+  const database = connectPostgres(config.DATABASE_URL, 20, log, { byKey: true });
+  const audited = connectPostgres(config.DATABASE_URL, 4, log); // each statement looks at all of an event
   const redis = connectRedis(config.REDIS_URL, log);
   const dataConverter = createDataConverter(createPayloadCodec(config.ENCRYPTION_KEY));
   const temporal = new Client({ connection, namespace, dataConverter });
@@ -44,7 +45,7 @@ await runProcess('worker', async (config, log) => {
     mailFrom: config.MAIL_FROM,
     log,
   });
-  const audits = createAudits({ database, redis, temporal }, seatLocks, log);
+  const audits = createAudits({ database: audited, redis, temporal }, seatLocks, log);
   const common = {
     connection,
     namespace,
@@ -61,7 +62,7 @@ await runProcess('worker', async (config, log) => {
     log.fatal({ err: error }, 'a worker failed');
     process.exit(1);
   });
-  const schedules = keepAuditSchedules({ temporal, database, redis }, log);
+  const schedules = keepAuditSchedules({ temporal, database: audited, redis }, log);
   return {
     async stop() {
       await schedules.stop();
@@ -70,6 +71,7 @@ await runProcess('worker', async (config, log) => {
       await connection.close();
       redis.disconnect();
       await database.end();
+      await audited.end();
     },
   };
 });

@@ -5,7 +5,7 @@ import { createBookings } from '../../activities/bookings.ts';
 import { createSeatHolds } from '../../activities/seat-holds.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
-import { connectRedis } from '../../runtime/connections.ts';
+import { connectPostgres, connectRedis } from '../../runtime/connections.ts';
 import { addEvent } from '../support/house.ts';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { log, openStores, type Stores } from '../support/stores.ts';
@@ -50,6 +50,18 @@ async function owners(event_id: string): Promise<Map<string, string | null>> {
   );
   return new Map(rows.map(({ seat_id, reservation_id }) => [seat_id, reservation_id]));
 }
+
+test('a hold is planned once for a connection, which takes as long as the hold itself', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 10);
+  const database = connectPostgres(stores.databaseUrl, 1, log, { byKey: true });
+  const { holdSeats } = createSeatHolds(database, createSeatLocks(redisAway, log));
+  for (const seat of seat_ids) await holdSeats(request(`res_planned_${seat}`, event_id, [seat]));
+  const { rows } = await database.query(
+    `SELECT generic_plans, custom_plans FROM pg_prepared_statements WHERE name = 'hold-seats'`,
+  );
+  await database.end();
+  expect(rows).toEqual([{ generic_plans: '10', custom_plans: '0' }]);
+});
 
 test('of 200 buyers who want 20 seats, 20 get one each', async () => {
   const { event_id, seat_ids } = await addEvent(stores.database, 20);

@@ -79,7 +79,7 @@ export async function linkStores(stores: Stores) {
   const through = (url: string, { port }: Link) => Object.assign(new URL(url), { port: String(port) }).href;
   const databaseUrl = through(stores.databaseUrl, links.PostgreSQL);
   const redisUrl = through(stores.redisUrl, links.Redis);
-  const database = connectPostgres(databaseUrl, 20, log);
+  const database = connectPostgres(databaseUrl, 20, log, { byKey: true });
   const redis = connectRedis(redisUrl, log);
   await once(redis, 'ready');
   const linked: Stores = {

@@ -31,7 +31,7 @@ export async function openStores(): Promise<Stores> {
 
   const databaseUrl = Object.assign(new URL(template), { pathname: `/test_${number}` }).href;
   const redisUrl = `${inject('redis_url')}/${number}`;
-  const database = connectPostgres(databaseUrl, 20, log);
+  const database = connectPostgres(databaseUrl, 20, log, { byKey: true });
   const redis = connectRedis(redisUrl, log);
   await once(redis, 'ready'); // until then its commands fail, and seats are held without locks
   return {
