@@ -58,7 +58,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/reservation.ts',
     replace: `    return surely.resolveHold({ ...seats, user_id });`,
     by: `    return { conflicts: [] };`,
-    red: [UNWIND, 'holdSeats fails for good after'],
+    red: [UNWIND, 'fails for good'],
   },
   {
     rule: UNDO_ABOVE_STEP,
