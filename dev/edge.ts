@@ -1,6 +1,7 @@
 /** The edge cache of deploy/, with nginx on this machine in place of the container. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -55,13 +56,16 @@ export async function startEdge(behind: Behind): Promise<Edge | undefined> {
     return undefined;
   }
   const ended = once(nginx, 'exit');
-  const kill = () => killGroup(nginx);
-  process.once('exit', kill);
+  const leaveNothing = () => {
+    killGroup(nginx);
+    rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+  };
+  process.once('exit', leaveNothing);
   const url = `http://127.0.0.1:${port}`;
   async function stop(): Promise<void> {
     nginx.kill('SIGTERM');
     await ended;
-    process.off('exit', kill);
+    process.off('exit', leaveNothing);
     await rm(folder, { recursive: true });
   }
 
