@@ -6,10 +6,14 @@ export interface BookingOfReservation {
   reservation_id: string;
 }
 
+/** Found by its key and judged then: a condition on the status would let a plan go through all that are HELD. */
+const RESERVATION = 'reservation AS (SELECT status FROM reservations WHERE reservation_id = $2 FOR UPDATE)';
+
 /** Keeps the hold past its deadline while it is paid for; a reservation that has lost its hold gets no booking. */
 const OPEN = `
-WITH paying AS (
-  UPDATE reservations SET release_at = NULL WHERE reservation_id = $2 AND status = 'HELD'
+WITH ${RESERVATION}, paying AS (
+  UPDATE reservations SET release_at = NULL
+  FROM reservation WHERE reservation_id = $2 AND reservation.status = 'HELD'
   RETURNING reservation_id, user_id, price, currency
 ), opened AS (
   INSERT INTO bookings (booking_id, reservation_id, user_id, price, currency, status)
@@ -20,17 +24,19 @@ SELECT reservation_id FROM paying`;
 
 /** The hold goes back to its deadline. */
 const FAIL = `
-WITH failed AS (
+WITH ${RESERVATION}, failed AS (
   UPDATE bookings SET status = 'FAILED', failure_code = $3, failure_detail = $4
   WHERE booking_id = $1 AND status = 'PENDING'
 )
-UPDATE reservations SET release_at = expires_at WHERE reservation_id = $2 AND status = 'HELD'`;
+UPDATE reservations SET release_at = expires_at
+FROM reservation WHERE reservation_id = $2 AND reservation.status = 'HELD'`;
 
 const CONFIRM = `
-WITH confirmed AS (
+WITH ${RESERVATION}, confirmed AS (
   UPDATE bookings SET status = 'CONFIRMED', charge_id = $3 WHERE booking_id = $1 AND status = 'PENDING'
 )
-UPDATE reservations SET status = 'CONFIRMED' WHERE reservation_id = $2 AND status = 'HELD'`;
+UPDATE reservations SET status = 'CONFIRMED'
+FROM reservation WHERE reservation_id = $2 AND reservation.status = 'HELD'`;
 
 /** The purchase record: PENDING, then CONFIRMED together with its reservation, or FAILED. */
 export function createBookings(database: Pool) {

@@ -266,10 +266,13 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
     },
 
     /** The hold that was granted; where none was, none will be. */
-    async resolveHold({ reservation_id, event_id, seat_ids, user_id }: DoubtfulHold): Promise<HoldResult> {
+    async resolveHold(doubtful: DoubtfulHold): Promise<HoldResult> {
+      const { reservation_id, event_id, seat_ids, user_id } = doubtful;
       await database.query(`${REFUSE} NOTHING`, [reservation_id, event_id, seat_ids, user_id]);
       const row = await grantedBefore(reservation_id);
-      return row ? { hold: toHold(row) } : { conflicts: [] };
+      if (!row) return { conflicts: [] };
+      await locks.announce(doubtful, 'HELD');
+      return { hold: toHold(row) };
     },
 
     /**

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises';
-import { Redis } from 'ioredis';
+import { Redis, ReplyError } from 'ioredis';
 import type { SeatChange } from '../domain/model.ts';
 import { SEAT_CHANGES_GAP, SEAT_CHANGES_KEPT, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
@@ -68,10 +68,16 @@ const toChange = ([place, fields]: Entry, run: string): NumberedChange => {
   return { id: idOf(place, run), change };
 };
 
+/** Where Redis does not say which run it is. */
+const SOME_RUN = '00000000';
+
 /** Which run of Redis answers on this connection. */
 async function runOf(redis: Redis): Promise<string> {
-  const info = await redis.info('server');
-  return /^run_id:(\w{8})/m.exec(info)?.[1] ?? '';
+  const info = await redis.info('server').catch((error: unknown) => {
+    if (error instanceof ReplyError) return ''; // a user may be kept from asking
+    throw error;
+  });
+  return /^run_id:([0-9a-f]{8})/m.exec(info)?.[1] ?? SOME_RUN;
 }
 
 /** The end of an event's stream, and the run of Redis that says so. */
@@ -94,7 +100,7 @@ class Follower {
   constructor(redisUrl: string, eventId: string, log: Logger) {
     this.#key = seatChanges(eventId);
     this.#redis = new Redis(redisUrl, {
-      maxRetriesPerRequest: null,
+      maxRetriesPerRequest: 0, // whatever is under way when a connection is lost fails; else it would never be answered
       autoResendUnfulfilledCommands: false,
       socketTimeout: SILENCE_MS,
       retryStrategy: () => RETRY_MS,
@@ -117,13 +123,15 @@ class Follower {
   async #follow(): Promise<void> {
     await this.ready;
     while (!this.#closed) {
-      const read = await this.#redis
-        .xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#end.place)
-        .catch(() => undefined);
-      if (this.#isLost || read === undefined) await this.#startAnew();
+      const read = this.#isLost ? undefined : await this.#read().catch(() => undefined);
+      if (read === undefined) await this.#startAnew();
       else this.#tell(read?.[0]?.[1] ?? []);
       await delay(GATHER_MS);
     }
+  }
+
+  #read() {
+    return this.#redis.xread('COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', this.#key, this.#end.place);
   }
 
   /** While Redis was away changes were made that nobody announced. */
@@ -138,12 +146,9 @@ class Follower {
 
   async #skipToEnd(): Promise<void> {
     while (!this.#closed) {
+      this.#isLost = false;
       const end = await findEnd(this.#redis, this.#key).catch(() => undefined);
-      if (end) {
-        this.#end = end;
-        this.#isLost = false;
-        return;
-      }
+      if (end) return void (this.#end = end);
       await delay(RETRY_MS);
     }
   }

@@ -195,10 +195,13 @@ async function redisAnswers(url: string): Promise<void> {
     commandTimeout: PROBE_TIMEOUT_MS,
     retryStrategy: () => null,
   });
-  redis.on('error', () => undefined);
+  let reason: unknown; // which the client tells apart from the failure
+  redis.on('error', (error) => (reason = error));
   try {
     await redis.connect();
     await redis.ping();
+  } catch (error) {
+    throw reason ?? error;
   } finally {
     redis.disconnect();
   }

@@ -198,6 +198,25 @@ test('Redis that lost everything says reset', async () => {
   expect(viewer.events[0]).toMatchObject({ event: 'reset' });
 });
 
+test('a viewer whose process lost its connection to Redis is told to read the map again, and goes on', async () => {
+  const { event_id, seat_ids, hold } = await openHouse(2);
+  const [one = '', two = ''] = seat_ids;
+  const viewer = await view(event_id);
+  await hold(one);
+  await viewer.changes(1);
+  const { redis, redisUrl } = system.stores;
+  const db = `db=${new URL(redisUrl).pathname.slice(1)} `;
+  const followers = await until('every follower waits for a change', async () => {
+    const clients = String(await redis.client('LIST')).split('\n');
+    const reading = clients.filter((line) => line.includes(db) && line.includes('cmd=xread'));
+    return reading.every((line) => line.includes('flags=b ')) && reading.map((line) => line.split(/[ =]/)[1] ?? '');
+  });
+  for (const id of followers) await redis.client('KILL', 'ID', id);
+  await until('a reset', async () => viewer.events.some(({ event }) => event === 'reset'));
+  await hold(two);
+  expect(await viewer.changes(2)).toContain(`${two} HELD`);
+});
+
 test('what could not be told, since Redis did not answer, says reset once it does', async () => {
   const { event_id, seat_ids, hold } = await openHouse(2);
   const [one = '', two = ''] = seat_ids;
