@@ -248,8 +248,8 @@ export const MUTANTS: Mutant[] = [
     rule: MONEY,
     broken: 'a hold that is being paid for expires with the others',
     file: 'activities/bookings.ts',
-    replace: `SET release_at = NULL WHERE`,
-    by: `SET release_at = release_at WHERE`,
+    replace: `SET release_at = NULL`,
+    by: `SET release_at = reservations.release_at`,
     red: [SEAT_HOLDS, 'when one hold of an event expires, all that are due are freed'],
   },
   {
