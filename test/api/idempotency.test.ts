@@ -54,7 +54,7 @@ class Gate extends Admission {
 const takeSeats = (count: number) => house.seat_ids.splice(0, count);
 const newKey = () => ({ 'idempotency-key': randomUUID() });
 const hold = (seats: string[], key: Record<string, string>, user = 'ann') =>
-  buyer.hold(house.event_id, seats, user, key);
+  buyer.holdOnce(house.event_id, seats, user, key);
 
 /** All that a client sees of an answer, but for what names this one exchange. */
 function toTheLetter({ status, headers, body }: Reply): object {
@@ -88,7 +88,7 @@ const requests: [string, number, () => Promise<(key: Record<string, string>) => 
     },
   ],
   ['a hold of seats of another event', 422, async () => (key) => hold(['demo-theatre-stalls-1-1'], key)],
-  ['a hold for no event', 404, async () => (key) => buyer.hold('nothing', ['a'], 'ann', key)],
+  ['a hold for no event', 404, async () => (key) => buyer.holdOnce('nothing', ['a'], 'ann', key)],
   [
     'a payment',
     202,
@@ -181,7 +181,7 @@ test('a key with another body is refused, and the first answer stays', async () 
     await hold([three], key),
     await hold([two, one], key),
     await hold([one, two], key, 'bob'),
-    await buyer.hold('demo-theatre', [one, two], 'ann', key),
+    await buyer.holdOnce('demo-theatre', [one, two], 'ann', key),
   ]) {
     expectProblem(other, 422, 'IDEMPOTENCY_KEY_REUSED');
   }
@@ -279,7 +279,7 @@ test('a hold whose retry was refused while it waited for its turn is taken back'
   const [seat = ''] = takeSeats(1);
   const key = newKey();
   const lock = seatLock(house.event_id, seat);
-  const first = buyerAt(slow.url).hold(house.event_id, [seat], 'ann', key);
+  const first = buyerAt(slow.url).holdOnce(house.event_id, [seat], 'ann', key);
   await until('the first try waits for its turn', async () => gate.waiting > 0);
   await stores.redis.set(lock, 'res_of_bob');
   const retry = await hold([seat], key);
@@ -310,7 +310,7 @@ test('old keys go while new ones come, one that is used again included', async (
   );
   expectReplay(await hold(seats, key), first);
   await until('the old keys are gone', async () => {
-    expectProblem(await buyer.hold('nothing', ['a'], 'ann', newKey()), 404, 'EVENT_NOT_FOUND');
+    expectProblem(await buyer.holdOnce('nothing', ['a'], 'ann', newKey()), 404, 'EVENT_NOT_FOUND');
     const { rowCount } = await stores.database.query(
       `SELECT 1 FROM idempotency_keys WHERE created_at < now() - interval '7 days'`,
     );

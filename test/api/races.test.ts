@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
 import { seatLock } from '../../domain/redis-keys.ts';
-import { buyerAt, type Buyer, insist, insistOnHold, type ProblemBody, type Reply } from '../support/buyer.ts';
+import { buyerAt, insist, type Buyer, type ProblemBody, type Reply } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { watchLag } from '../support/in-time.ts';
@@ -58,7 +58,7 @@ const inTurns = async <T>(count: number, atOnce: number, make: (n: number) => Pr
   return lanes.flat();
 };
 
-const hold = (eventId: string, seats: string[], user: string, from = buyer) => insistOnHold(from, eventId, seats, user);
+const hold = (eventId: string, seats: string[], user: string, from = buyer) => from.hold(eventId, seats, user);
 
 async function holdOne() {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
@@ -212,7 +212,7 @@ class LongQueue extends Admission {
 test('a hold that comes after the wait for it, and so is given up, is not told as had', async () => {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
   const late = await startApi(system.stores, 600, new LongQueue({ isAway: false }));
-  const { status } = await buyerAt(late.url).hold(event_id, seat_ids, 'ann');
+  const { status } = await buyerAt(late.url).holdOnce(event_id, seat_ids, 'ann');
   await late.stop();
   expect(status).toBe(503);
 });
@@ -267,12 +267,12 @@ test('a hold whose outcome is not known is not refused to its repeat while it ma
     });
   try {
     await slow.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
-    const first = buyer.hold(event_id, seat_ids, 'ann', key);
+    const first = buyer.holdOnce(event_id, seat_ids, 'ann', key);
     const firstTry = await waitingHold();
     expect((await first).status).toBe(503);
     await until('it is tried again, past the lock in Redis', async () => (await waitingHold()) > firstTry);
     await redis.set(lock, 'res_of_somebody_else');
-    const repeat = buyer.hold(event_id, seat_ids, 'ann', key);
+    const repeat = buyer.holdOnce(event_id, seat_ids, 'ann', key);
     await Promise.race([repeat, delay(300)]);
     await redis.del(lock);
     await slow.query('ROLLBACK');

@@ -106,11 +106,11 @@ describe('an idempotency key is its user’s alone', () => {
 
   test('two users with one key hold two reservations', async () => {
     const seats = [event.seat_ids.slice(-3, -2), event.seat_ids.slice(-2, -1)];
-    const first = await ann.hold(event.event_id, seats[0] ?? [], 'ann', key);
-    const other = await bob.hold(event.event_id, seats[1] ?? [], 'bob', key);
+    const first = await ann.holdOnce(event.event_id, seats[0] ?? [], 'ann', key);
+    const other = await bob.holdOnce(event.event_id, seats[1] ?? [], 'bob', key);
     expect([first.status, other.status]).toEqual([201, 201]);
     expect(other.headers.has('idempotency-replayed')).toBe(false);
-    expect((await ann.hold(event.event_id, seats[0] ?? [], 'ann', key)).headers.get('idempotency-replayed')).toBe(
+    expect((await ann.holdOnce(event.event_id, seats[0] ?? [], 'ann', key)).headers.get('idempotency-replayed')).toBe(
       'true',
     );
   });

@@ -170,7 +170,7 @@ test('no log line has a token, a payment token or a key, whatever fails', async 
   const ann = buyerAt(api.url, token);
   const { event_id, seat_ids } = await addEvent(api.stores.database, 1);
   const secrets = ['tok_secret_1', 'tok_secret_2', 'key-secret-3', 'tok_secret_4'];
-  const held = await ann.hold(event_id, seat_ids, 'ann', { 'idempotency-key': 'key-secret-3' });
+  const held = await ann.holdOnce(event_id, seat_ids, 'ann', { 'idempotency-key': 'key-secret-3' });
   await ann.pay(held.body.reservation_id, 'tok_secret_1');
   await ann.call('POST', '/bookings', '{"payment_token":"tok_secret_2"');
   await ann.call('POST', '/bookings', { payment_token: 'tok_secret_2', reservation_id: { toString: 'tok_secret_2' } });

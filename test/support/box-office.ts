@@ -1,7 +1,7 @@
 /** A box office with a house of its own, and reservations in it that are held or have ended. */
 import { expect } from 'vitest';
 import type { Booking, Reservation } from '../../domain/model.ts';
-import { buyerAt, insist, insistOnHold } from './buyer.ts';
+import { buyerAt, insist } from './buyer.ts';
 import { addEvent } from './house.ts';
 import { startApi, startSystem } from './system.ts';
 import { until } from './until.ts';
@@ -18,7 +18,7 @@ export async function openBoxOffice() {
 
   async function hold(seats = 1, from = buyer): Promise<Reservation> {
     const seat_ids = takeSeats(seats);
-    const { status, body } = await insistOnHold(from, house.event_id, seat_ids, 'ann');
+    const { status, body } = await from.hold(house.event_id, seat_ids, 'ann');
     expect(status).toBe(201);
     return body;
   }

@@ -30,12 +30,6 @@ export async function insist<Body>(ask: () => Promise<Reply<Body>>): Promise<Rep
   }
 }
 
-/** A hold with one key for all its tries, as a good client makes it. */
-export function insistOnHold(buyer: Buyer, eventId: string, seatIds: string[], userId?: string) {
-  const key = { 'idempotency-key': randomUUID() };
-  return insist(() => buyer.hold(eventId, seatIds, userId, key));
-}
-
 export type Buyer = ReturnType<typeof buyerAt>;
 
 /** How the API writes a time. */
@@ -65,10 +59,17 @@ export function buyerAt(base: string, token?: string) {
     return reply;
   }
 
+  const holdOnce = (event_id: string, seat_ids: string[], user_id = 'ann', headers: Record<string, string> = {}) =>
+    call<Reservation & ProblemBody>('POST', '/reservations', { event_id, seat_ids, user_id }, headers);
+
   return {
     call,
-    hold: (event_id: string, seat_ids: string[], user_id = 'ann', headers: Record<string, string> = {}) =>
-      call<Reservation & ProblemBody>('POST', '/reservations', { event_id, seat_ids, user_id }, headers),
+    holdOnce,
+    /** As a good client makes it: insists, with one key for all tries. */
+    hold: (event_id: string, seat_ids: string[], user_id?: string) => {
+      const key = { 'idempotency-key': randomUUID() };
+      return insist(() => holdOnce(event_id, seat_ids, user_id, key));
+    },
     pay: (reservation_id: string, payment_token: string, headers: Record<string, string> = {}) =>
       call<Booking & ProblemBody>('POST', '/bookings', { reservation_id, payment_token }, headers),
     payAndWait: (reservation_id: string, payment_token: string, seconds = 20) =>

@@ -3,7 +3,6 @@ import { Client, Connection } from '@temporalio/client';
 import proto from '@temporalio/proto';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import type { Event, Seat } from '../../domain/model.ts';
-import { insistOnHold } from '../support/buyer.ts';
 import { descendantsOf, runningProcesses } from '../support/command.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { viewSeats } from '../support/seat-viewer.ts';
@@ -25,7 +24,7 @@ afterAll(() => removeDataDir(dataDir));
 const seat = (number: number) => `demo-theatre-circle-1-${number}`;
 
 async function holdOf(number: number): Promise<string> {
-  const { status, body } = await insistOnHold(product.buyer, EVENT, [seat(number)], 'ann');
+  const { status, body } = await product.buyer.hold(EVENT, [seat(number)], 'ann');
   expect(status).toBe(201);
   return body.reservation_id;
 }
@@ -105,7 +104,7 @@ test.each([
 test('a viewer who comes back after a crash of Redis, which may have lost a second, is told to read the map again', async () => {
   const { url, buyer } = product;
   const before = await viewSeats(url, EVENT);
-  const { reservation_id } = (await insistOnHold(buyer, EVENT, [seat(10)], 'ann')).body;
+  const { reservation_id } = (await buyer.hold(EVENT, [seat(10)], 'ann')).body;
   await before.changes(1);
   before.close();
   await product.crash('Redis');

@@ -72,7 +72,7 @@ async function becomesHeld(seats: string[], firstKey: Record<string, string>) {
   return until(
     `${seats.join()} can be held`,
     async () => {
-      const { status, body } = await buyer.hold(event_id, seats, 'ann', key);
+      const { status, body } = await buyer.holdOnce(event_id, seats, 'ann', key);
       if (status === 409) key = newKey();
       return status === 201 && body;
     },
@@ -102,7 +102,7 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', { timeout: 150
       expectMapAndEvents(),
       inTime(buyer.reservation(first.reservation_id)).then(({ body }) => expect(body.status).toBe('HELD')),
       viewSeats(api.url, event_id).then((viewer) => viewer.close()),
-      expectUnavailable(buyer.hold(event_id, seats, 'ann', key)),
+      expectUnavailable(buyer.holdOnce(event_id, seats, 'ann', key)),
       expectUnavailable(buyer.pay(first.reservation_id, 'tok_visa', payKey)),
       expectUnavailable(buyer.release(second.reservation_id)),
     ]);
@@ -161,9 +161,9 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', { timeout: 150
     const seats = takeSeat();
     await Promise.all([
       expectMapAndEvents(),
-      expectUnavailable(buyer.hold(event_id, seats)),
-      expectUnavailable(buyer.hold(event_id, seats, 'bob', newKey())),
-      expectUnavailable(buyer.hold(unread.event_id, unread.seat_ids, 'bob', newKey())),
+      expectUnavailable(buyer.holdOnce(event_id, seats)),
+      expectUnavailable(buyer.holdOnce(event_id, seats, 'bob', newKey())),
+      expectUnavailable(buyer.holdOnce(unread.event_id, unread.seat_ids, 'bob', newKey())),
       expectUnavailable(get(`/events/${unread.event_id}`)),
       expectUnavailable(get(`/events/${unread.event_id}/seats`)),
       expectUnavailable(get(`/events/${halfRead.event_id}/seats`)),
@@ -190,7 +190,7 @@ describe.each(['refuse', 'silence'] as const)('each service: %s', { timeout: 150
       code: 'NOT_READY',
       dependencies: { postgres: { state: 'down' }, redis: { state: 'down' }, temporal: { state: 'down' } },
     });
-    await expectUnavailable(buyer.hold(event_id, takeSeat()));
+    await expectUnavailable(buyer.holdOnce(event_id, takeSeat()));
     await restore();
 
     const held = await becomesHeld(takeSeat(), newKey());

@@ -94,7 +94,7 @@ test('SIGTERM in the middle of a sale: who was let in is answered, what was answ
   const held: string[] = [];
   const buy = async (row: number) => {
     for (let number = 1; number <= 30; number++) {
-      const { status, body, headers } = await buyer.hold(
+      const { status, body, headers } = await buyer.holdOnce(
         'demo-theatre',
         [`demo-theatre-circle-${row}-${number}`],
         `ann-${row}`,
