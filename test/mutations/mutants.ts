@@ -28,6 +28,7 @@ const ADMISSION = 'admission';
 const SECURITY = 'security';
 
 const RESERVATION = 'test/workflows/reservation.test.ts';
+const PAYMENTS = 'test/workflows/payment.test.ts';
 const UNWIND = 'test/workflows/unwind.test.ts';
 const REPLAY = 'test/workflows/replay.test.ts';
 const SEAT_HOLDS = 'test/activities/seat-holds.test.ts';
@@ -50,7 +51,7 @@ export const MUTANTS: Mutant[] = [
     replace: `  const reserved = toReserved(await holdSeats(saga, { rescue }));`,
     by: `  const reserved = toReserved(await holdSeats(saga, { rescue }));
   if (reserved.status === 'FAILED') undo.run = async () => undefined;`,
-    red: [RESERVATION, 'frees the seats again when it is not known'],
+    red: [PAYMENTS, 'frees the seats again when it is not known'],
   },
   {
     rule: IDS,
@@ -66,7 +67,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/undo.ts',
     replace: `for (let undo = this.#undos.pop(); undo; undo = this.#undos.pop())`,
     by: `for (let undo = this.#undos.shift(); undo; undo = this.#undos.shift())`,
-    red: [RESERVATION, 'has the seats unbooked before the money is let go'],
+    red: [PAYMENTS, 'has the seats unbooked before the money is let go'],
   },
   {
     rule: UNDO_ABOVE_STEP,
@@ -98,7 +99,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/inbox.ts',
     replace: `refuse(isPayment(message) ? this.#whyNotPay() : 'MALFORMED_PAYMENT')`,
     by: `refuse(isPayment(message) ? undefined : 'MALFORMED_PAYMENT')`,
-    red: [RESERVATION, 'is refused while another is in progress'],
+    red: [PAYMENTS, 'is refused while another is in progress'],
   },
   {
     rule: PAYMENT,
@@ -114,7 +115,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/inbox.ts',
     replace: `if (this.ending === 'EXPIRED') return`,
     by: `if (this.stage === 'EXPIRED') return`,
-    red: [RESERVATION, 'after the deadline is refused, and nothing charged'],
+    red: [PAYMENTS, 'after the deadline is refused, and nothing charged'],
   },
   {
     rule: PAYMENT,
@@ -122,7 +123,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/reservation.ts',
     replace: `      await answerLatePayments(saga);\n`,
     by: ``,
-    red: [RESERVATION, 'is given back when other buyers have the seats'],
+    red: [PAYMENTS, 'is given back when other buyers have the seats'],
   },
   {
     rule: PAYMENT,
@@ -130,7 +131,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/reservation.ts',
     replace: `    inbox.ending === 'EXPIRED' &&\n    (await reserve`,
     by: `    inbox.ending === 'HELD' &&\n    (await reserve`,
-    red: [RESERVATION, 'saves the reservation while its seats are free'],
+    red: [PAYMENTS, 'saves the reservation while its seats are free'],
   },
   {
     rule: PAYMENT,
@@ -234,7 +235,7 @@ export const MUTANTS: Mutant[] = [
     file: 'workflows/payment.ts',
     replace: `if (error instanceof ActivityFailure) return { status: 'UNKNOWN' };`,
     by: `if (error instanceof ActivityFailure) return { status: 'DECLINED', detail: '' };`,
-    red: [RESERVATION, 'is asked to cancel, and the hold stays for another payment'],
+    red: [PAYMENTS, 'is asked to cancel, and the hold stays for another payment'],
   },
   {
     rule: MONEY,
