@@ -77,8 +77,9 @@ interface Waiting {
 }
 
 /**
- * How many holds may be under way at once: one more while they are quick and wanted, a fifth fewer when the slowest
- * tenth is slower than the target, or than twice the quickest (additive increase, multiplicative decrease, as in TCP).
+ * How many holds may be under way at once: one more while they are quick, a fifth fewer when the slowest tenth is slower
+ * than the target, or than twice the quickest (additive increase, multiplicative decrease, as in TCP); where fewer are
+ * wanted, they say nothing of the limit.
  * A burst over the limit waits for its turn. In an overload nobody waits: who is over the limit is told at once when to
  * come back, which costs nothing behind the API, and those admitted stay quick. Where even one hold at a time is slow,
  * since others want the processor too, its place rests before the next. Without the filter in Redis half as many are
@@ -87,6 +88,8 @@ interface Waiting {
 export class Admission {
   readonly #filter: Pick<SeatLocks, 'isAway'>;
   #limit = 2;
+  /** The limit while Redis was last there. */
+  #usual = 2;
   #underWay = 0;
   #mostUnderWay = 0;
   #latencies: number[] = [];
@@ -115,21 +118,25 @@ export class Admission {
   }
 
   /**
-   * Runs a hold when its turn comes.
+   * Runs a hold when its turn comes. How quick one is, only those that are granted say; how slow, all that take long.
    * @param hold is told whether it had to wait, so that what it knew before may be out of date
    * @throws Problem OVERLOADED with Retry-After when its turn does not come soon
    */
-  async run<T>(hold: (waited: boolean) => Promise<T>): Promise<T> {
+  async run<T extends { status: string }>(hold: (waited: boolean) => Promise<T>): Promise<T> {
     this.#demand.count('arrived');
     const waits = this.#underWay >= this.limit;
     if (waits) await this.#turn();
     else this.#enter();
     const startedAt = performance.now();
+    let isGranted = false;
     try {
-      return await hold(waits);
+      const reserved = await hold(waits);
+      isGranted = reserved.status === 'HELD';
+      return reserved;
     } finally {
       const tookMs = performance.now() - startedAt;
-      this.#latencies.push(tookMs);
+      if (isGranted) this.#quickestMs = Math.min(tookMs, this.#quickestMs);
+      if (isGranted || tookMs > TARGET_MS) this.#latencies.push(tookMs);
       this.#adapt();
       const restMs = this.#isOverloaded() ? tookMs * (1 / this.#share - 1) : 0;
       if (restMs > 0) setTimeout(() => this.#leave(), Math.min(restMs, LONGEST_REST_MS));
@@ -197,12 +204,16 @@ export class Admission {
   #adapt(): void {
     if (this.#latencies.length < WINDOW_HOLDS && performance.now() < this.#windowEndsAt) return;
     const sorted = this.#latencies.sort((a, b) => a - b);
-    const slow = sorted[Math.floor(sorted.length * SLOW_SHARE)] ?? 0;
-    this.#quickestMs = Math.min(sorted[0] ?? 0, this.#quickestMs * FORGETTING);
-    if (slow > Math.max(TARGET_MS, this.#quickestMs * SLOW_TIMES))
-      this.#limit = Math.max(LEAST, this.#limit * BACK_OFF);
-    else if (this.#mostUnderWay >= Math.floor(this.#limit))
-      this.#limit = Math.min(MOST, this.#limit + Math.min(1, this.#limit));
+    const slow = sorted[Math.floor(sorted.length * SLOW_SHARE)];
+    if (slow === undefined) return;
+    if (this.#mostUnderWay >= this.limit) {
+      this.#limit =
+        slow > Math.max(TARGET_MS, this.#quickestMs * SLOW_TIMES)
+          ? Math.max(LEAST, this.#limit * BACK_OFF)
+          : Math.min(this.#filter.isAway ? this.#usual : MOST, this.#limit + Math.min(1, this.#limit));
+    }
+    if (!this.#filter.isAway) this.#usual = this.#limit;
+    this.#quickestMs *= FORGETTING;
     this.#latencies = [];
     this.#mostUnderWay = this.#underWay;
     this.#windowEndsAt = performance.now() + WINDOW_MS;
