@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, maxHeaderSize, type IncomingMessage } from 'node:http';
 import swagger from '@fastify/swagger';
 import scalar from '@scalar/fastify-api-reference';
 import { Ajv, type AnySchema } from 'ajv';
@@ -72,7 +72,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
     // Of a URL that is no URL: comes before any hook.
     frameworkErrors: (error, request, reply) => void sendProblem(error, request, reply.headers(headersOf(request))),
     clientErrorHandler: answerMalformed,
-    routerOptions: { ignoreTrailingSlash: true },
+    routerOptions: { ignoreTrailingSlash: true, maxParamLength: maxHeaderSize }, // a schema says what is too long
   });
   app.server.maxConnections = MAX_CONNECTIONS;
   // Any but `100-continue` may be ignored (RFC 9110, 10.1.1); Node would answer 417 with nothing in it.

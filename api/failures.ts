@@ -28,13 +28,17 @@ function toProblem(error: unknown): Problem {
   if (error instanceof OutcomeUnknown) {
     return unavailable('What became of the request is not known yet. Retry with the same Idempotency-Key.');
   }
-  if (isAway(error)) return unavailable('A service behind the API is away. Retry with the same Idempotency-Key.');
+  if (isAway(error))
+    return unavailable('A service behind the API does not answer. Retry with the same Idempotency-Key.');
   if (!isFastifyError(error)) return new Problem('INTERNAL_ERROR', 'The failure was logged.');
   if (error.validation) return invalid(error);
   if (error.statusCode === undefined || error.statusCode >= 500) {
     return new Problem('INTERNAL_ERROR', 'The failure was logged.');
   }
-  return new Problem(BY_FASTIFY_CODE[error.code] ?? 'INVALID_REQUEST', error.message);
+  const code = BY_FASTIFY_CODE[error.code];
+  if (code) return new Problem(code, error.message);
+  const path = error.code === 'FST_ERR_BAD_URL' ? 'url' : 'body';
+  return new Problem('INVALID_REQUEST', error.message, { errors: [{ path, detail: error.message }] });
 }
 
 const isFastifyError = (error: unknown): error is FastifyError => error instanceof Error && 'statusCode' in error;

@@ -33,9 +33,12 @@ const MAX_WAIT_SECONDS = 30;
 /** What it may take to find a payment that was accepted before. */
 const LOOK_UP_MS = 2_000;
 
+/** What another preference says may read like a wait. */
+const QUOTED_TEXT = /"(?!\d+")[^"]*"/g;
+
 /** The seconds that the client wants to wait for the outcome (RFC 7240, 4.3), at most 30; undefined: it does not. */
-function waitSeconds(prefer: string | undefined): number | undefined {
-  const wait = /(?:^|[,;\s])wait\s*=\s*"?(\d{1,9})"?/i.exec(prefer ?? '')?.[1];
+function waitSeconds(prefer = ''): number | undefined {
+  const wait = /(?:^|,)\s*wait\s*=\s*"?(\d{1,9})"?\s*(?=[,;]|$)/i.exec(prefer.replace(QUOTED_TEXT, '""'))?.[1];
   return wait === undefined ? undefined : Math.min(Number(wait), MAX_WAIT_SECONDS);
 }
 

@@ -70,11 +70,21 @@ describe.concurrent('POST /bookings', () => {
     expect(await inTime(1_000, settled)).toBeUndefined();
   });
 
-  test.each(['wait=31', 'wait="20"', 'return=minimal, wait=20', 'WAIT = 20'])('Prefer: %s waits', async (prefer) => {
+  test.each(['wait=31', 'wait="20"', 'return="a, wait=0", wait=20', 'WAIT = 20; a=b'])(
+    'Prefer: %s waits',
+    async (prefer) => {
+      const { reservation_id } = await hold();
+      const paid = await buyer.pay(reservation_id, 'tok_visa', { prefer });
+      expect(paid.status).toBe(201);
+      expect(paid.headers.get('preference-applied')).toMatch(/^wait=(20|30)$/);
+    },
+  );
+
+  test.each(['wait=1.5', 'foo="a, wait=20"', 'foo; wait=20'])('Prefer: %s asks for no wait', async (prefer) => {
     const { reservation_id } = await hold();
-    const paid = await buyer.pay(reservation_id, 'tok_visa', { prefer });
-    expect(paid.status).toBe(201);
-    expect(paid.headers.get('preference-applied')).toMatch(/^wait=(20|30)$/);
+    const paid = await buyer.pay(reservation_id, 'tok_slow', { prefer });
+    expect([paid.status, paid.headers.get('preference-applied')]).toEqual([202, null]);
+    await bookingBecomes(paid.body.booking_id, 'CONFIRMED');
   });
 
   test('a declined payment leaves the hold as it was; its booking says why, and another token pays', async () => {
