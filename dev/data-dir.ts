@@ -32,13 +32,18 @@ export class DataDir {
 
   /**
    * Takes the folder, and makes it where there is none. What an owner that was killed left running is stopped.
-   * @throws StartError when a live owner has it
+   * @throws StartError when a live owner has it, or nothing can be written there
    */
   static async claim(path: string, log: Log): Promise<DataDir> {
     const dataDir = new DataDir(path);
-    await mkdir(dataDir.path, { recursive: true, mode: 0o700 });
-    while (!(await dataDir.#take())) await dataDir.#evict(log);
-    return dataDir;
+    try {
+      await mkdir(dataDir.path, { recursive: true, mode: 0o700 });
+      while (!(await dataDir.#take())) await dataDir.#evict(log);
+      return dataDir;
+    } catch (error) {
+      if (!(error instanceof Error) || !('code' in error)) throw error;
+      throw new StartError(`nothing can be kept in ${dataDir.path} (${error.message}): set DATA_DIR to another folder`);
+    }
   }
 
   file(name: string): string {

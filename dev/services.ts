@@ -21,7 +21,13 @@ export interface ServicesOptions {
   dataDir: DataDir;
   log: Log;
   /** Services that run elsewhere already: these are not started. */
-  given?: { database_url?: string | undefined; redis_url?: string | undefined; temporal_address?: string | undefined };
+  given?: {
+    database_url?: string | undefined;
+    redis_url?: string | undefined;
+    /** Looked for, and nothing more: without it the maps are in the other Redis. */
+    redis_cache_url?: string | undefined;
+    temporal_address?: string | undefined;
+  };
   /** Tried after the ports of the last start in this folder, and before any free port. */
   preferredPorts?: Ports;
   /** Left for others, who are about to use them. */
@@ -60,7 +66,7 @@ export interface Services extends Stoppable {
  * @throws StartError, Unreachable when one does not start, or is not where it was given; the others are stopped by then
  */
 export async function startServices(options: ServicesOptions): Promise<Services> {
-  const { database_url, redis_url, temporal_address } = options.given ?? {};
+  const { database_url, redis_url, redis_cache_url, temporal_address } = options.given ?? {};
   const ports = await choosePorts(options);
   const starts = [
     database_url
@@ -76,7 +82,8 @@ export async function startServices(options: ServicesOptions): Promise<Services>
     await Promise.all(settled.map(async (start) => start.status === 'fulfilled' && start.value.stop()));
   };
   try {
-    const [postgres, redis, temporal] = await Promise.all(starts);
+    const cache = redis_cache_url && elsewhere('Redis', 'REDIS_CACHE_URL', redis_cache_url, redisAnswers);
+    const [postgres, redis, temporal] = await Promise.all([...starts, cache]);
     return {
       database_url: postgres.address,
       redis_url: redis.address,

@@ -64,6 +64,7 @@ function servicesOptions(settings: Settings, dataDir: DataDir, port: number): Se
     given: {
       database_url: settings.DATABASE_URL,
       redis_url: settings.REDIS_URL,
+      redis_cache_url: settings.REDIS_CACHE_URL,
       temporal_address: settings.TEMPORAL_ADDRESS,
     },
     preferredPorts: PREFERRED_PORTS,

@@ -58,6 +58,12 @@ test('what a killed start left running is stopped; a process id that is someone 
   await stranger.ended;
 });
 
+test('a folder that cannot be made is refused, and the setting is named', async () => {
+  await DataDir.claim(folder, silent);
+  const inFile = DataDir.claim(join(folder, 'services.json', 'data'), silent);
+  await expect(inFile).rejects.toThrow(/^nothing can be kept in .*ENOTDIR.*: set DATA_DIR to another folder$/);
+});
+
 test('a record that cannot be read does not stop a start', async () => {
   await DataDir.claim(folder, silent);
   writeFileSync(join(folder, 'services.json'), '{"owner_pid":');

@@ -31,6 +31,7 @@ test('services that are given are used where they are, and left running', async 
 test.each([
   ['PostgreSQL', 'database_url', 'DATABASE_URL', (port: number) => `postgres://ann:secret@localhost:${port}/holdfast`],
   ['Redis', 'redis_url', 'REDIS_URL', (port: number) => `redis://:secret@localhost:${port}`],
+  ['Redis', 'redis_cache_url', 'REDIS_CACHE_URL', (port: number) => `redis://:secret@localhost:${port}`],
   ['Temporal', 'temporal_address', 'TEMPORAL_ADDRESS', (port: number) => `localhost:${port}`],
 ])('%s that is not where it was given stops the start, and the setting is named', async (name, key, setting, at) => {
   const dataDir = await DataDir.claim(folder, log);
