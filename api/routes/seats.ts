@@ -84,6 +84,10 @@ function layoutPath(eventId: string, layoutId: string, showTime: string | undefi
 }
 
 const JSON_TYPE = 'application/json; charset=utf-8';
+const MAP_HEADERS = {
+  ...VALIDATED,
+  'Seat-Stream-Position': { type: 'string', description: 'Where the live changes go on, as `Last-Event-ID`' },
+};
 const COMPACT_TYPE = 'application/vnd.holdfast.seat-statuses';
 
 export async function seatRoutes(
@@ -131,13 +135,13 @@ export async function seatRoutes(
         response: {
           200: {
             description: 'The seats, or with `format=compact` their statuses alone',
-            headers: VALIDATED,
+            headers: MAP_HEADERS,
             content: {
               'application/json': { schema: Type.Array(Seat) },
               [COMPACT_TYPE]: { schema: Type.String({ format: 'binary' }) },
             },
           },
-          304: withHeaders(Type.Null({ description: 'The map is the one that you have' }), VALIDATED),
+          304: withHeaders(Type.Null({ description: 'The map is the one that you have' }), MAP_HEADERS),
           ...refusals(400, 404, 503),
         },
       },
