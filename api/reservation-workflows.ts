@@ -9,7 +9,7 @@ import {
   type Client,
   type WorkflowUpdateHandle,
 } from '@temporalio/client';
-import { ApplicationFailure, type SearchAttributePair } from '@temporalio/common';
+import { ApplicationFailure, ValueError, type SearchAttributePair } from '@temporalio/common';
 import type { Ending } from '../domain/model.ts';
 import {
   ANSWER_WITHIN_MS,
@@ -33,7 +33,7 @@ const WARM_UP_DEADLINE_MS = 10_000;
 /** After a crash of the process that began a reservation, the stall before another takes it on. */
 const TASK_TIMEOUT = '3 seconds';
 
-/** There was no answer in time, so what became of the call is not known. */
+/** There was no answer in time, or none that can be read, so what became of the call is not known. */
 export class OutcomeUnknown extends Error {
   override name = 'OutcomeUnknown';
 }
@@ -77,6 +77,8 @@ function meaning(error: unknown): unknown {
   if (error instanceof WorkflowUpdateRPCTimeoutOrCancelledError || error instanceof ServiceError) {
     return new OutcomeUnknown('Temporal did not answer in time', { cause: error });
   }
+  // While keys are exchanged: another process wrote the answer with a key that this one was not given.
+  if (error instanceof ValueError) return new OutcomeUnknown('the answer cannot be read', { cause: error });
   return error;
 }
 
@@ -178,7 +180,8 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
       try {
         return await within(waitMs, () => payment.result());
       } catch (error) {
-        if (error instanceof OutcomeUnknown) return undefined;
+        // An answer that is there and cannot be read may be a refusal.
+        if (error instanceof OutcomeUnknown && !(error.cause instanceof ValueError)) return undefined;
         throw error;
       }
     },

@@ -57,8 +57,9 @@ function decrypt({ metadata, data }: Payload, keys: Map<string, Key>): Payload {
 }
 
 /**
- * Encrypts with the first key and decrypts with whichever was used, so that a key can be rotated: put the new one in
- * front, and take the old one out when the last history that was written with it is gone. Plain payloads pass.
+ * Encrypts with the first key and decrypts with whichever was used, so that a key can be rotated: put the new one last
+ * in every process, then first, and take the old one out when the last history that was written with it is gone. Plain
+ * payloads pass.
  * @param keys base64 of 32 bytes each, separated by commas; undefined: everything stays plain
  */
 export function createPayloadCodec(keys: string | undefined): PayloadCodec | undefined {

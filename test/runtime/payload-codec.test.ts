@@ -11,7 +11,9 @@ import { freePort } from '../../dev/ports.ts';
 import { createDataConverter, createPayloadCodec } from '../../runtime/payload-codec.ts';
 import { payment } from '../../workflows/messages.ts';
 import { buyerAt, type Buyer } from '../support/buyer.ts';
-import { startSystem, workflowBundle } from '../support/system.ts';
+import { expectProblem } from '../support/expect-problem.ts';
+import { openStores, type Stores } from '../support/stores.ts';
+import { startApi, startSystem, startWorkers, workflowBundle } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
 const { History } = proto.temporal.api.history.v1;
@@ -84,7 +86,9 @@ describe('a payload', () => {
     const old = await codecOf(older).encode(secret);
     const rotating = codecOf(newer, older);
     expect(await rotating.decode(old)).toEqual(secret);
-    expect(await codecOf(newer).decode(await rotating.encode(secret))).toEqual(secret);
+    const written = await rotating.encode(secret);
+    expect(await codecOf(newer).decode(written)).toEqual(secret);
+    expect(await codecOf(older, newer).decode(written)).toEqual(secret);
     const keyId = Buffer.from(old.metadata?.['encryption-key-id'] ?? []).toString();
     await expect(codecOf(newer).decode(old)).rejects.toThrow(`the key ${keyId}, which is not in ENCRYPTION_KEY`);
   });
@@ -192,5 +196,55 @@ describe('a reservation', () => {
     await stranger.workflow.getHandle(held.body.reservation_id).signal(payment, { payment_token: 'tok_visa' });
     const status = async () => (await buyer.reservation(held.body.reservation_id)).body.status;
     await expect.poll(status, { timeout: 10_000 }).toBe('CONFIRMED');
+  });
+});
+
+describe('while the keys of one process after another are exchanged', () => {
+  const [older, newer] = [newKey(), newKey()];
+  const started: { stop(): Promise<void> }[] = [];
+  let stores: Stores;
+  let rotated: Buyer;
+  beforeAll(async () => {
+    stores = await openStores();
+    rotated = await startWith(`${newer},${older}`);
+    started.push(await startWorkers(stores, undefined, undefined, `${newer},${older}`));
+  });
+  afterAll(async () => {
+    for (const it of started.reverse()) await it.stop();
+    await stores.close();
+  });
+
+  async function startWith(ENCRYPTION_KEY: string): Promise<Buyer> {
+    const api = await startApi(stores, 600, undefined, { ENCRYPTION_KEY });
+    started.push(api);
+    return buyerAt(api.url);
+  }
+
+  /** By the process with the new key in front, which from then on writes what becomes of the reservation. */
+  async function hold(seat: string): Promise<string> {
+    const held = await rotated.hold('demo-theatre', [seat]);
+    expect(held.status).toBe(201);
+    return held.body.reservation_id;
+  }
+
+  test('one that has the new key behind the old one reads what others write', async () => {
+    const ready = await startWith(`${older},${newer}`);
+    expect((await ready.payAndWait(await hold('demo-theatre-stalls-2-1'), 'tok_visa')).status).toBe(201);
+    expect((await ready.payAndWait(await hold('demo-theatre-stalls-2-2'), 'tok_declined')).status).toBe(402);
+    expect((await ready.release(await hold('demo-theatre-stalls-2-3'))).status).toBe(200);
+  });
+
+  test('one that has not the new key says that it does not know what became of a payment or a release', async () => {
+    const late = await startWith(older);
+    const [paid, declined, released] = [
+      await hold('demo-theatre-stalls-3-1'),
+      await hold('demo-theatre-stalls-3-2'),
+      await hold('demo-theatre-stalls-3-3'),
+    ];
+    expectProblem(await late.payAndWait(paid, 'tok_visa'), 503, 'UNAVAILABLE');
+    expect(await late.pay(paid, 'tok_visa')).toMatchObject({ status: 200, body: { status: 'CONFIRMED' } });
+    expectProblem(await late.payAndWait(declined, 'tok_declined'), 503, 'UNAVAILABLE');
+    expectProblem(await late.release(released), 503, 'UNAVAILABLE');
+    expect(await late.release(released)).toMatchObject({ status: 200, body: { status: 'RELEASED' } });
   });
 });
