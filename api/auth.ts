@@ -43,13 +43,16 @@ export const maySee = ({ user_id, isOperator }: Caller, buyer: string) => isOper
 export const scopeOf = ({ user_id }: Caller, call: string) => (user_id === undefined ? call : `${user_id} ${call}`);
 
 const CLOCK_TOLERANCE_SECONDS = 5;
-/** A token that was good is not verified again for this long, nor past its `exp`; so long a withdrawn key lives on. */
+/**
+ * A token that was good is not verified again for this long, nor past its `exp`. So a withdrawn key lives on for at most
+ * ten minutes: five of the set, and five of a token that is believed.
+ */
 const VERIFIED_FOR_MS = 5 * 60_000;
 const VERIFIED_CHARACTERS = 16 * 1024 * 1024;
 const LONGEST_TOKEN = 8 * 1024;
 
 const KEYS_DEADLINE_MS = 2_000;
-/** Keys older than this are asked for again, in the background. */
+/** Keys older than this are asked for again before a token is verified with them. */
 const KEYS_FRESH_MS = 5 * 60_000;
 /** A key id that is not known asks for new keys, but not more often than this. */
 const KEYS_COOLDOWN_MS = 10_000;
@@ -88,11 +91,15 @@ function keySetAt(url: URL, log: Logger): JWTVerifyGetKey {
     cacheMaxAge: Number.POSITIVE_INFINITY,
   });
   let askedAt = Date.now();
+  let asked = Promise.resolve();
   return async (header, token) => {
-    if (Date.now() - askedAt > KEYS_FRESH_MS) {
+    if (Date.now() - askedAt > KEYS_FRESH_MS && keys.jwks()) {
       askedAt = Date.now();
-      keys.reload().catch((error: unknown) => log.warn({ err: error }, 'the key server is away: its old keys go on'));
+      asked = keys
+        .reload()
+        .catch((error: unknown) => log.warn({ err: error }, 'the key server is away: its old keys go on'));
     }
+    await asked;
     try {
       return await keys(header, token);
     } catch (error) {

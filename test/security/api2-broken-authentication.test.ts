@@ -11,6 +11,7 @@ import { createRandom } from '../../bench/random.ts';
 import { AUDIENCE, ISSUER, forgeries, hmac, jwt, rsa } from '../support/forged-tokens.ts';
 import { startGuardedApi, type GuardedApi } from '../support/guarded-api.ts';
 import { readOperations } from '../support/open-api.ts';
+import { inTime } from '../support/in-time.ts';
 import { listenAt } from '../support/listen.ts';
 import { log } from '../support/stores.ts';
 import { JWT_SECRET, inAnHour, tokenFor } from '../support/tokens.ts';
@@ -95,13 +96,14 @@ describe('with a key set', () => {
   let server: Server;
   let authenticate: Authenticate;
   let JWKS_URL: string;
+  const SILENCE = 'silence';
   let served: unknown = { keys: [publicJwk] };
   let asked = 0;
   beforeAll(async () => {
     server = createServer((_request, response) => {
       asked++;
       if (served === undefined) response.destroy();
-      else response.end(JSON.stringify(served));
+      else if (served !== SILENCE) response.end(JSON.stringify(served));
     });
     JWKS_URL = await listenAt(server);
     authenticate = authenticator({ JWKS_URL });
@@ -129,6 +131,28 @@ describe('with a key set', () => {
     const before = asked;
     expect(await refusal(authenticate, tokenOf('bob', 'third', next.privateKey))).toBe(401);
     expect(asked, 'not asked again within the cooldown').toBe(before);
+  });
+
+  test('a key that was withdrawn admits no token that comes first when the set is five minutes old', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const idle = authenticator({ JWKS_URL });
+    expect(await idle(`Bearer ${tokenOf('ann')}`)).toMatchObject({ user_id: 'ann' });
+    served = { keys: [{ ...rsaKeys().publicKey.export({ format: 'jwk' }), kid: 'second', alg: 'RS256' }] };
+    vi.setSystemTime(Date.now() + 5 * 60_000 + 1_000);
+    const late = ['bob', 'carl'].map((sub) => refusal(idle, tokenOf(sub)));
+    expect(await Promise.all(late)).toEqual([401, 401]);
+  });
+
+  test('a key server that says nothing is waited for two seconds, by all new tokens together', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const waiting = authenticator({ JWKS_URL });
+    expect(await waiting(`Bearer ${tokenOf('ann')}`)).toMatchObject({ user_id: 'ann' });
+    served = SILENCE;
+    vi.setSystemTime(Date.now() + 5 * 60_000 + 1_000);
+    const before = asked;
+    const known = Promise.all(['ann', 'bob', 'carl'].map((sub) => waiting(`Bearer ${tokenOf(sub)}`)));
+    expect(await inTime(5_000, known)).toHaveLength(3);
+    expect(asked).toBe(before + 1);
   });
 
   test('while the key server is away its keys go on, and of others nothing is said: 503', async () => {
