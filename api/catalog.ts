@@ -7,7 +7,7 @@ import { STALE_IF_ERROR, patience } from './stale-if-error.ts';
 /** An event and how its seats are laid out; what changes during a sale (a seat's status) is not in it. */
 export interface CatalogEntry {
   event: Event;
-  /** Rises when a seat is added, moved, priced anew or removed. */
+  /** Another one, that no event had before, when a seat is added, moved, priced anew or removed. */
   layout_version: number;
   /** Seat id to its show, undefined where the event has one show. */
   seats: ReadonlyMap<string, string | undefined>;

@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdir } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { runner } from 'node-pg-migrate';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, inject, test } from 'vitest';
 import { prepareDatabase } from '../../db/prepare.ts';
@@ -86,6 +88,71 @@ describe('demo events', () => {
       await client.query(`DELETE FROM seats WHERE event_id LIKE 'demo-%'`);
       await client.query(`DELETE FROM events WHERE event_id LIKE 'demo-%'`);
     }
+  });
+});
+
+describe('the version of a layout', () => {
+  let client: pg.Client;
+  beforeAll(async () => {
+    const database = await emptyDatabase();
+    const dir = fileURLToPath(MIGRATIONS);
+    const before = { dir, direction: 'up', migrationsTable: 'migrations', count: 5, log: () => undefined } as const;
+    await runner({ ...before, dbClient: database.client });
+    await database.client.query(
+      `INSERT INTO events (event_id, name, date, layout_version) VALUES ('old', 'Old', '2020-01-01', 41)`,
+    );
+    await prepareDatabase(database.url, 'off');
+    ({ client } = database);
+    await client.query(
+      `INSERT INTO events (event_id, name, date) VALUES ('a', 'A', '2020-01-01'), ('b', 'B', '2020-01-01');
+       INSERT INTO seats (seat_id, event_id) SELECT concat('a-', n), 'a' FROM generate_series(1, 3) AS n;
+       INSERT INTO seats (seat_id, event_id) VALUES ('b-1', 'b')`,
+    );
+  });
+
+  interface Event {
+    event_id: string;
+    seats_total: number;
+    layout_version: number;
+  }
+  const look = async () => {
+    const columns = 'event_id, seats_total, layout_version';
+    const { rows } = await client.query<Event>(`SELECT ${columns} FROM events ORDER BY event_id`);
+    return rows;
+  };
+  const changedBy = async (statements: string) => {
+    const before = await look();
+    await client.query(statements);
+    const after = await look();
+    return after.filter((event, n) => event.layout_version !== before[n]?.layout_version).map((it) => it.event_id);
+  };
+
+  test('is one that no event had before', async () => {
+    const versions = (await look()).map(({ layout_version }) => layout_version);
+    expect(new Set(versions).size).toBe(3);
+    expect(Math.min(...versions)).toBe(41);
+    expect(await changedBy(`UPDATE events SET currency = 'USD' WHERE event_id = 'old'`)).toEqual(['old']);
+    const now = (await look()).map(({ layout_version }) => layout_version);
+    expect(Math.min(...now)).toBeGreaterThan(41);
+    expect(new Set(now).size).toBe(3);
+  });
+
+  test('changes in both events when a seat goes from one to the other, and both are counted anew', async () => {
+    const totals = async () => (await look()).slice(0, 2).map(({ seats_total }) => seats_total);
+    expect(await changedBy(`UPDATE seats SET event_id = 'b' WHERE seat_id IN ('a-1', 'a-2')`)).toEqual(['a', 'b']);
+    expect(await totals()).toEqual([1, 3]);
+    const exchange = `UPDATE seats SET event_id = CASE event_id WHEN 'a' THEN 'b' ELSE 'a' END
+                      WHERE seat_id IN ('a-3', 'b-1')`;
+    expect(await changedBy(exchange)).toEqual(['a', 'b']);
+    expect(await totals()).toEqual([1, 3]);
+    const oneByOne = ['a-1', 'a-2'].map((id) => `UPDATE seats SET price = 1, event_id = 'a' WHERE seat_id = '${id}'`);
+    expect(await changedBy(oneByOne.join(';'))).toEqual(['a', 'b']);
+    expect(await totals()).toEqual([3, 1]);
+  });
+
+  test('changes when a seat gets another id, and not when it is held', async () => {
+    expect(await changedBy(`UPDATE seats SET seat_id = 'a-9' WHERE seat_id = 'a-1'`)).toEqual(['a']);
+    expect(await changedBy(`UPDATE seats SET status = 'HELD', reservation_id = 'res_1', fence = 1`)).toEqual([]);
   });
 });
 
