@@ -111,7 +111,9 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
   const keepAlive = setInterval(() => {
     for (const response of viewers) response.write(': still here\n\n');
   }, KEEP_ALIVE_MS);
+  let isClosing = false;
   api.addHook('preClose', async () => {
+    isClosing = true;
     clearInterval(keepAlive);
     for (const response of viewers) response.end();
   });
@@ -138,6 +140,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
     async ({ params, query, headers }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
       const show = requireShow(entry, query.show_time);
+      if (isClosing) throw unavailable('The server is closing.'); // nobody would end the stream of who comes now
       if (viewers.size >= MAX_VIEWERS) throw unavailable('Too many viewers: read the map instead.');
       reply.hijack();
       const response = reply.raw;

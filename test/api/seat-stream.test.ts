@@ -279,3 +279,28 @@ test('a server that closes ends its streams, in the middle of changes too', asyn
   expect(await Promise.all(crowd.map(({ ended }) => ended))).toHaveLength(crowd.length);
   await changes;
 });
+
+test('a server that closes also ends with a viewer who came while its event was read', async () => {
+  const { event_id } = await openHouse(1);
+  const closing = await startApi(system.stores, 600);
+  const locked = await system.stores.database.connect();
+  await locked.query('BEGIN; LOCK TABLE events');
+  const viewer = fetch(`${closing.url}/api/v1/events/${event_id}/seats/stream`);
+  await until('the event is read', async () => {
+    const { rows } = await system.stores.database.query(
+      `SELECT FROM pg_locks WHERE relation = 'events'::regclass AND NOT granted`,
+    );
+    return rows.length > 0;
+  });
+  const stopped = closing.stop();
+  await until('the door is closed', () =>
+    fetch(closing.url).then(
+      () => false,
+      () => true,
+    ),
+  );
+  await locked.query('COMMIT');
+  locked.release();
+  expect((await viewer).status).toBe(503);
+  await stopped;
+});
