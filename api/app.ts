@@ -77,6 +77,7 @@ export async function buildApp(deps: ApiDependencies): Promise<Api> {
   app.server.maxConnections = MAX_CONNECTIONS;
   // Any but `100-continue` may be ignored (RFC 9110, 10.1.1); Node would answer 417 with nothing in it.
   app.server.on('checkExpectation', (request, response) => app.server.emit('request', request, response));
+  app.addHook('preClose', async () => microCache.close()); // the router's answers tell clients to connect elsewhere
   letClientsLeave(app);
   app.removeContentTypeParser('text/plain');
   letDeletesBeEmpty(app);

@@ -64,13 +64,20 @@ export class MicroCache {
     ttl: 1,
     ttlAutopurge: true, // a map that nobody reads any more is not to stay in memory
   });
+  #isClosed = false;
 
   /** Keeps the answer to this request until `untilMs`, by the clock of `Date.now()`. */
   keep(request: IncomingMessage, { etag, headers, bodyHeaders, body }: PublicAnswer, untilMs: number): void {
     const ttl = untilMs - Date.now();
-    if (ttl <= 0 || !isPlain(request)) return;
+    if (ttl <= 0 || this.#isClosed || !isPlain(request)) return;
     const kept = { etag, headers: inTurn(headers), headersWithBody: inTurn({ ...headers, ...bodyHeaders }), body };
     this.#answers.set(keyOf(request), kept, { ttl });
+  }
+
+  /** Leaves everything to the router from now on. */
+  close(): void {
+    this.#isClosed = true;
+    this.#answers.clear();
   }
 
   /** Answers what is kept, and leaves the rest to the router. */

@@ -2,7 +2,7 @@ import { createServer } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { MicroCache } from '../../api/micro-cache.ts';
 import { listenAt } from '../support/listen.ts';
-import { startSystem } from '../support/system.ts';
+import { startApi, startSystem } from '../support/system.ts';
 
 const ETAG = '"tag"';
 const BODY = Buffer.from('a map');
@@ -90,5 +90,14 @@ describe('the seat map', () => {
     for (let n = 0; n < 5; n++) expect(await told(await read())).toEqual(first);
     const metrics = await (await fetch(`${system.url}/metrics`)).text();
     expect(metrics).toMatch(/duration_seconds_count\{method="GET",route="[^"]*\/seats",status="200"\} (6|12)\n/);
+  });
+
+  it('tells its readers to connect elsewhere while the server closes', async () => {
+    const closing = await startApi(system.stores, 600);
+    const read = () => fetch(`${closing.url}/api/v1/events/demo-theatre/seats`);
+    await read();
+    const stopped = closing.stop();
+    for (let n = 0; n < 2; n++) expect((await read()).headers.get('connection')).toBe('close');
+    await stopped;
   });
 });
