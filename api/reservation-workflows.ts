@@ -38,16 +38,22 @@ export class OutcomeUnknown extends Error {
   override name = 'OutcomeUnknown';
 }
 
-/** What `work` answers. @throws OutcomeUnknown when it takes longer; it goes on all the same */
-export async function answerWithin<T>(deadlineMs: number, work: Promise<T>): Promise<T> {
-  let deadline: NodeJS.Timeout | undefined;
+/** What `work` answers. @throws OutcomeUnknown when it takes longer, or `end` comes first; it goes on all the same */
+export async function answerWithin<T>(deadlineMs: number, work: Promise<T>, end?: AbortSignal): Promise<T> {
+  let tidyUp = (): void => undefined;
   const late = new Promise<never>((_resolve, reject) => {
-    deadline = setTimeout(() => reject(new OutcomeUnknown('there was no answer in time')), deadlineMs);
+    const giveUp = () => reject(new OutcomeUnknown('there was no answer in time'));
+    const deadline = setTimeout(giveUp, end?.aborted ? 0 : deadlineMs);
+    end?.addEventListener('abort', giveUp);
+    tidyUp = () => {
+      clearTimeout(deadline);
+      end?.removeEventListener('abort', giveUp);
+    };
   });
   try {
     return await Promise.race([work, late]);
   } finally {
-    clearTimeout(deadline);
+    tidyUp();
   }
 }
 
@@ -89,10 +95,12 @@ function meaning(error: unknown): unknown {
  */
 export function createReservationWorkflows(client: Client, outcomes: HoldOutcomes, build: SearchAttributePair[] = []) {
   /** The connection gives this long to each try of a call, and tries again; so the whole has a clock of its own. */
-  const within = <T>(deadlineMs: number, call: () => Promise<T>): Promise<T> =>
-    answerWithin(deadlineMs, client.connection.withDeadline(Date.now() + deadlineMs, call)).catch((error: unknown) => {
-      throw meaning(error);
-    });
+  const within = <T>(deadlineMs: number, call: () => Promise<T>, end?: AbortSignal): Promise<T> =>
+    answerWithin(deadlineMs, client.connection.withDeadline(Date.now() + deadlineMs, call), end).catch(
+      (error: unknown) => {
+        throw meaning(error);
+      },
+    );
 
   /** By reservation. Temporal takes ten updates of a workflow at once, and a client may repeat itself more often. */
   const underWay = new Map<string, Promise<Reserved>>();
@@ -173,12 +181,16 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
     },
 
     /**
-     * What became of a payment; undefined when `waitMs` were not enough. With 0 nothing is sent: only what came with
-     * the acceptance is known, and that is how a refusal shows.
+     * What became of a payment; undefined when `waitMs` were not enough, or `end` came first. With 0 nothing is sent:
+     * only what came with the acceptance is known, and that is how a refusal shows.
      */
-    async settled(payment: WorkflowUpdateHandle<PaymentOutcome>, waitMs: number): Promise<PaymentOutcome | undefined> {
+    async settled(
+      payment: WorkflowUpdateHandle<PaymentOutcome>,
+      waitMs: number,
+      end?: AbortSignal,
+    ): Promise<PaymentOutcome | undefined> {
       try {
-        return await within(waitMs, () => payment.result());
+        return await within(waitMs, () => payment.result(), end);
       } catch (error) {
         // An answer that is there and cannot be read may be a refusal.
         if (error instanceof OutcomeUnknown && !(error.cause instanceof ValueError)) return undefined;

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { setMaxListeners } from 'node:events';
 import { Type, type Static } from 'typebox';
 import { Booking, Id, type Reservation } from '../../domain/model.ts';
 import { ANSWER_WITHIN_MS, type PaymentOutcome } from '../../workflows/messages.ts';
@@ -65,6 +66,11 @@ function failureProblem({ failure, booking_id }: Extract<PaymentOutcome, { statu
 }
 
 export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }: ApiDependencies): Promise<void> {
+  const stopping = new AbortController();
+  const closing = stopping.signal;
+  setMaxListeners(0, closing); // one for each buyer who waits
+  api.addHook('preClose', async () => stopping.abort()); // a payment may take longer than the stop
+
   /** A reservation that has ended: its booking, where that is what was asked for. */
   async function answerEnded(reservation: Reservation): Promise<Answer> {
     const [booking] = await queries.getBookings(reservation.reservation_id);
@@ -74,8 +80,8 @@ export async function bookingRoutes(api: Api, { queries, workflows, answerOnce }
 
   /** After the hold has expired a new payment is refused; one that was accepted in time may yet be rescued. */
   async function outcomeOf({ reservation_id, status }: Reservation, token: string, id: string, waitMs: number) {
-    if (status === 'HELD') return workflows.settled(await workflows.pay(reservation_id, token, id), waitMs);
-    return workflows.settled(workflows.paymentOf(reservation_id, id), Math.max(waitMs, LOOK_UP_MS));
+    if (status === 'HELD') return workflows.settled(await workflows.pay(reservation_id, token, id), waitMs, closing);
+    return workflows.settled(workflows.paymentOf(reservation_id, id), Math.max(waitMs, LOOK_UP_MS), closing);
   }
 
   async function createBooking({ body, key, wait, caller }: BookingRequest): Promise<Answer> {

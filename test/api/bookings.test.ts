@@ -3,10 +3,12 @@ import { afterAll, describe, expect, test } from 'vitest';
 import { HoldOutcomes } from '../../api/hold-outcomes.ts';
 import { createReservationWorkflows } from '../../api/reservation-workflows.ts';
 import { openBoxOffice } from '../support/box-office.ts';
-import { UTC, insist } from '../support/buyer.ts';
+import { UTC, buyerAt, insist } from '../support/buyer.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { expectProblem } from '../support/expect-problem.ts';
 import { inTime } from '../support/in-time.ts';
+import { startApi } from '../support/system.ts';
+import { until } from '../support/until.ts';
 
 const { system, buyer, hold, ended, bookingBecomes, stop } = await openBoxOffice();
 afterAll(stop);
@@ -62,6 +64,21 @@ describe.concurrent('POST /bookings', () => {
       await bookingBecomes(paid.body.booking_id, 'CONFIRMED');
     },
   );
+
+  test('a wait ends when the server closes, with what is known by then: 202', async () => {
+    const closing = await startApi(system.stores, 600);
+    const { reservation_id } = await hold();
+    const paying = buyerAt(closing.url).payAndWait(reservation_id, 'tok_slow', 30);
+    const { body } = await until('the payment is under way', async () => {
+      const reservation = await buyer.reservation(reservation_id);
+      return reservation.body.booking_id !== undefined && reservation;
+    });
+    const stopped = closing.stop();
+    const paid = await paying;
+    expect(paid).toMatchObject({ status: 202, body: { booking_id: body.booking_id, status: 'PENDING' } });
+    await stopped;
+    await bookingBecomes(paid.body.booking_id, 'CONFIRMED');
+  });
 
   test('a wait ends with its seconds, however often Temporal is asked again meanwhile', async () => {
     const workflows = createReservationWorkflows(system.client, new HoldOutcomes());
