@@ -10,6 +10,8 @@ import { Batch, compareIds, type NumberedChange, type SeatStream, type Telling }
 const MAX_VIEWERS = 20_000;
 const MAX_UNREAD_BYTES = 256 * 1024;
 const KEEP_ALIVE_MS = 15_000;
+/** How often it is looked whether the events that are watched are still laid out as they were. */
+const LOOK_MS = 1_000;
 
 /** See {@link NumberedChange}; the run is missing where Redis was away. */
 const STREAM_ID = /^[0-9]{1,15}-[0-9]{1,15}(-[0-9a-f]{8})?$/;
@@ -29,11 +31,13 @@ const StreamQuery = Type.Object(
 );
 
 const seatFrame = ({ id, change }: NumberedChange) => `id: ${id}\nevent: seat\ndata: ${JSON.stringify(change)}\n\n`;
-const resetFrame = (id: string) => `id: ${id}\nevent: reset\ndata: {}\n\n`;
+/** Its reader has an id to go on from. */
+const LAID_OUT_ANEW = 'event: reset\ndata: {}\n\n';
+const resetFrame = (id: string) => `id: ${id}\n${LAID_OUT_ANEW}`;
 
 /** A `seat` event for each change of the show. */
-const tellSeats = ({ seats }: CatalogEntry, show: string | undefined): Telling => ({
-  key: `seat ${show}`,
+const tellSeats = ({ seats, layout_version }: CatalogEntry, show: string | undefined): Telling => ({
+  key: `seat ${layout_version} ${show}`,
   toText: (changes) =>
     changes
       .filter(({ change }) => show === undefined || seats.get(change.seat_id) === show)
@@ -107,15 +111,32 @@ const resumePoint = (id: string | undefined) =>
   id === undefined || id === '' || STREAM_ID.test(id) ? id || undefined : '0-0';
 
 export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDependencies): Promise<void> {
-  const viewers = new Set<ServerResponse>();
+  /** By response, how the event was laid out when its viewer came. */
+  const viewers = new Map<ServerResponse, CatalogEntry>();
+
+  /** Who came before his event was laid out anew would be told of other seats: he reads the map again, and comes back. */
+  async function letGoOfOldLayouts(): Promise<void> {
+    const events = new Set(Array.from(viewers.values(), ({ event }) => event.event_id));
+    const entries = await Promise.all(Array.from(events, (id) => catalog.get(id).catch(() => undefined)));
+    const versions = new Map(entries.map((entry) => [entry?.event.event_id, entry?.layout_version]));
+    for (const [response, { event, layout_version }] of viewers) {
+      if ((versions.get(event.event_id) ?? 0) <= layout_version) continue;
+      viewers.delete(response);
+      response.end(LAID_OUT_ANEW);
+    }
+  }
+
+  const look = setInterval(() => void letGoOfOldLayouts(), LOOK_MS);
   const keepAlive = setInterval(() => {
-    for (const response of viewers) response.write(': still here\n\n');
+    for (const response of viewers.keys()) response.write(': still here\n\n');
   }, KEEP_ALIVE_MS);
   let isClosing = false;
   api.addHook('preClose', async () => {
     isClosing = true;
+    clearInterval(look);
     clearInterval(keepAlive);
-    for (const response of viewers) response.end();
+    for (const response of viewers.keys()) response.end();
+    viewers.clear();
   });
 
   api.get(
@@ -153,7 +174,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
         'x-accel-buffering': 'no',
       });
       response.write('retry: 1000\n\n');
-      viewers.add(response);
+      viewers.set(response, entry);
       response.on('close', () => viewers.delete(response));
       await serveViewer(response, {
         stream: seatStream,

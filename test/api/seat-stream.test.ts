@@ -5,7 +5,7 @@ import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { seatChanges } from '../../domain/redis-keys.ts';
 import { connectRedis } from '../../runtime/connections.ts';
 import { buyerAt } from '../support/buyer.ts';
-import { addEvent, addTwoShows } from '../support/house.ts';
+import { addEvent, addSeats, addTwoShows } from '../support/house.ts';
 import { viewSeats, type SeatViewer } from '../support/seat-viewer.ts';
 import { log } from '../support/stores.ts';
 import { startApi, startSystem } from '../support/system.ts';
@@ -254,6 +254,37 @@ test('a viewer of one show is told of that show alone', async () => {
   expect([...new Set(await firstNight.changes(2))]).toEqual(changesOf(first.seat_ids));
   expect([...new Set(await secondNight.changes(2))]).toEqual(changesOf(second.seat_ids));
   expect((await buyer.call('GET', `/events/${event_id}/seats/stream`)).status).toBe(400);
+});
+
+test('viewers are told when the seats are laid out anew: by places, of the layout as it is now', async () => {
+  const { event_id, seat_ids, hold } = await openHouse(1);
+  const before = await view(event_id, undefined, '?format=compact');
+  await addSeats(system.stores.database, event_id, 1, '0'); // a row in front
+  await until('a reset', async () => before.events.length > 0, 20_000);
+  expect(before.events).toMatchObject([{ event: 'reset', data: {} }]);
+  await before.ended;
+  const after = await view(event_id, before.lastEventId(), '?format=compact');
+  await hold(...seat_ids);
+  await until('a change', async () => after.events.length > 0);
+  expect(after.events[0]).toMatchObject({ event: 'delta', data: [[1, 1]] });
+});
+
+test('viewers are told when the seats are laid out anew: in full, of the seats that were added', async () => {
+  const { event_id, first } = await addTwoShows(system.stores.database, 1);
+  const query = `?show_time=${first.time}`;
+  const before = await view(event_id, undefined, query);
+  const added = `${event_id}-added`;
+  await system.stores.database.query(
+    `INSERT INTO seats (seat_id, event_id, show_time, "row", number, x, price, status)
+     SELECT $2, event_id, show_time, 'B', number, x, price, status FROM seats WHERE seat_id = $1`,
+    [first.seat_ids[0], added],
+  );
+  await until('a reset', async () => before.events.length > 0, 20_000);
+  expect(before.events).toMatchObject([{ event: 'reset', data: {} }]);
+  await before.ended;
+  const after = await view(event_id, before.lastEventId(), query);
+  await buyerAt(system.url).hold(event_id, [added]);
+  expect(await after.changes(1)).toContain(`${added} HELD`);
 });
 
 test('viewers that leave are forgotten', async () => {
