@@ -1,26 +1,26 @@
 import type { Pool } from 'pg';
 import { Gauge, type Registry } from 'prom-client';
+import { IS_ON_SALE } from '../audit/on-sale.ts';
 
 const FAULTS = `
-SELECT kind AS label, sum(count::int)::int AS value FROM audits, jsonb_each_text(faults) AS fault (kind, count)
-GROUP BY kind`;
+SELECT kind AS label, sum(count::int)::int AS value
+FROM audits JOIN events USING (event_id), jsonb_each_text(faults) AS fault (kind, count)
+WHERE ${IS_ON_SALE} GROUP BY kind`;
 
 const HEALED = `
 SELECT lower(status) AS label, count(*)::int AS value FROM reservations WHERE healed_at IS NOT NULL GROUP BY status
 UNION ALL SELECT 'locks', sum(locks_deleted)::int FROM audits HAVING count(*) > 0`;
 
 const SECONDS_SINCE = `
-SELECT extract(epoch FROM now() - min(audited_at))::float8 AS value
-FROM audits JOIN events USING (event_id)
-WHERE greatest(date, (SELECT max(show_time) FROM unnest(show_times) AS show_time)) > now()
-HAVING count(*) > 0`;
+SELECT max(coalesce(extract(epoch FROM now() - audited_at)::float8, 'Infinity')) AS value
+FROM events LEFT JOIN audits USING (event_id) WHERE ${IS_ON_SALE} HAVING count(*) > 0`;
 
 interface Sample {
   label?: string;
   value: number;
 }
 
-/** What the last audit of each event found, read when it is asked for; nothing while PostgreSQL is away. */
+/** What the last audit of each event on sale found, read when it is asked for; nothing while PostgreSQL is away. */
 export function exposeAudits(registry: Registry, database: Pool): void {
   const gauge = (name: string, help: string, sql: string, labelName?: string) =>
     new Gauge({
@@ -29,7 +29,8 @@ export function exposeAudits(registry: Registry, database: Pool): void {
       labelNames: labelName === undefined ? [] : [labelName],
       registers: [registry],
       async collect() {
-        this.reset();
+        if (labelName === undefined) this.remove();
+        else this.reset(); // which leaves a 0 where there is no label
         const { rows } = await database.query<Sample>(sql).catch(() => ({ rows: [] }));
         for (const { label, value } of rows) {
           if (labelName === undefined || label === undefined) this.set(value);
@@ -37,12 +38,16 @@ export function exposeAudits(registry: Registry, database: Pool): void {
         }
       },
     });
-  gauge('holdfast_audit_faults', 'What the last audit of each event found, by kind', FAULTS, 'kind');
+  gauge('holdfast_audit_faults', 'What the last audit of each event on sale found, by kind', FAULTS, 'kind');
   gauge(
     'holdfast_audit_healed',
     'Reservations that audits ended, by ending, and locks that they deleted',
     HEALED,
     'what',
   );
-  gauge('holdfast_audit_age_seconds', 'Since the last audit, of the event on sale that waits longest', SECONDS_SINCE);
+  gauge(
+    'holdfast_audit_age_seconds',
+    'Since the last audit, of the event on sale that waits longest: +Inf where one never was audited',
+    SECONDS_SINCE,
+  );
 }

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { ScheduleAlreadyRunning, ScheduleNotFoundError, type Client, type ScheduleOptions } from '@temporalio/client';
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
+import { IS_ON_SALE } from '../audit/on-sale.ts';
 import { bookedSeats, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { TaskQueues } from '../workflows/messages.ts';
@@ -18,11 +19,7 @@ const MAX_EVENTS = 1_000;
 const TEMPORAL_DEADLINE_MS = 10_000;
 const PREFIX = 'audit:';
 
-/** Until the longest hold that began with the last show has ended. */
-const ON_SALE = `
-SELECT event_id FROM events
-WHERE greatest(date, (SELECT max(show_time) FROM unnest(show_times) AS show_time)) > now() - interval '2 hours'
-ORDER BY date, event_id LIMIT $1`;
+const ON_SALE = `SELECT event_id FROM events WHERE ${IS_ON_SALE} ORDER BY date, event_id LIMIT $1`;
 
 interface Stores {
   temporal: Client;

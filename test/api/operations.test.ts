@@ -1,8 +1,14 @@
 /** What holds of every route, and the routes for operators. */
+import { Registry } from 'prom-client';
 import { afterAll, describe, expect, test } from 'vitest';
+import { exposeAudits } from '../../api/audit-metrics.ts';
+import { freePort } from '../../dev/ports.ts';
+import { connectPostgres } from '../../runtime/connections.ts';
 import { buyerAt } from '../support/buyer.ts';
 import { expectProblem } from '../support/expect-problem.ts';
+import { addEvent } from '../support/house.ts';
 import { exchange } from '../support/raw-http.ts';
+import { log } from '../support/stores.ts';
 import { startApi, startSystem } from '../support/system.ts';
 
 const system = await startSystem();
@@ -94,9 +100,17 @@ describe('operations', () => {
   });
 
   test('/metrics tells what the last audits found, by kind and without naming events', async () => {
+    const over = await addEvent(system.stores.database, 0);
+    await system.stores.database.query(`UPDATE events SET date = now() - interval '1 day' WHERE event_id = $1`, [
+      over.event_id,
+    ]);
     await system.stores.database.query(
       `INSERT INTO audits VALUES ('demo-theatre', now() - interval '5 s', '{ "stale_locks": 2, "lost_seats": 0 }', 7),
-                                 ('demo-stadium', now(), '{ "stale_locks": 1, "lost_seats": 0 }', 1)`,
+                                 ('${over.event_id}', now() - interval '1 day', '{ "stale_locks": 4 }', 0)`,
+    );
+    expect(await (await get('/metrics')).text()).toMatch(/^holdfast_audit_age_seconds \+Inf$/m); // demo-stadium
+    await system.stores.database.query(
+      `INSERT INTO audits VALUES ('demo-stadium', now(), '{ "stale_locks": 1, "lost_seats": 0 }', 1)`,
     );
     await system.stores.database.query(
       `INSERT INTO reservations VALUES ('res_healed', 'demo-theatre', 'ann', '{}', 0, 'EUR', 'EXPIRED', 1, now(), now())`,
@@ -109,6 +123,14 @@ describe('operations', () => {
     expect(metrics).toContain('holdfast_audit_healed{what="locks"} 8');
     expect(metrics).toMatch(/^holdfast_audit_age_seconds [5-9]/m);
     expect(metrics).not.toContain('demo-');
+  });
+
+  test('audits that cannot be read have no metrics, rather than good ones', async () => {
+    const registry = new Registry();
+    const nowhere = connectPostgres(`postgres://ann@127.0.0.1:${await freePort()}/holdfast`, 1, log);
+    exposeAudits(registry, nowhere);
+    expect(await registry.metrics()).not.toMatch(/^holdfast_audit_/m);
+    await nowhere.end();
   });
 
   test('/openapi.json describes every call of the contract as OpenAPI 3.1', async () => {
