@@ -27,12 +27,13 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
 
   return {
     /**
-     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended and the
-     * notes that seats are sold which are not, and answers the payments that nobody will settle. Money is never moved
-     * here, and no lock is put back: its hold may have ended.
+     * Audits one event: frees the holds that are overdue, deletes the locks of reservations that have ended, rights the
+     * notes of which seats are sold, and answers the payments that nobody will settle. Money is never moved here, and no
+     * lock is put back: its hold may have ended.
      */
     async auditEvent(event_id: string): Promise<OrphanedPayment[]> {
-      const { faults, orphans, stale, unsold, failures } = await inspectEvent(inspected, event_id, patienceSeconds);
+      const inspection = await inspectEvent(inspected, event_id, patienceSeconds);
+      const { faults, orphans, stale, unsold, unnoted, failures } = inspection;
       if (faults.overdue_holds.length > 0) {
         for (let due = await expireDue(database, locks, event_id); due.length > 0;) {
           await noteHealed(due);
@@ -41,6 +42,7 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
       }
       for (const seats of stale) await locks.unlock(seats);
       if (unsold.length > 0) await locks.forgetSold(event_id, unsold);
+      if (unnoted.length > 0) await locks.noteSold(event_id, unnoted);
       const counts = Object.entries(faults).map(([kind, ids]) => [kind, ids.length] as const);
       if (counts.some(([, count]) => count > 0)) {
         log.warn({ event_id, ...Object.fromEntries(counts) }, 'the audit found faults');

@@ -187,6 +187,11 @@ export function createSeatLocks(redis: Redis, log: Logger) {
       );
     },
 
+    /** Refuses seats again that are sold, once Redis has lost what it knew. */
+    async noteSold(eventId: string, seatIds: string[]): Promise<void> {
+      await breaker.execute(() => redis.sadd(bookedSeats(eventId), seatIds));
+    },
+
     /** Lets seats be held again that were noted as sold and are not. */
     async forgetSold(eventId: string, seatIds: string[]): Promise<void> {
       await breaker.execute(() => redis.srem(bookedSeats(eventId), seatIds));

@@ -5,6 +5,7 @@ import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
 import type { SeatsOfReservation } from '../activities/seat-locks.ts';
 import { bookedSeats, seatLock } from '../domain/redis-keys.ts';
+import { IS_ON_SALE } from './on-sale.ts';
 import { NO_FAULTS, findStoredFaults, type Faults } from './sweep.ts';
 
 /** How long anything may take before it is looked after: a start, a payment, the freeing of a hold. */
@@ -47,6 +48,8 @@ export interface Inspection {
   stale: SeatsOfReservation[];
   /** Seats that Redis refuses as sold, and PostgreSQL has not sold. */
   unsold: string[];
+  /** Seats that are sold, which Redis does not know. */
+  unnoted: string[];
   /** Why something could not be looked at; there may be more faults then. */
   failures: unknown[];
 }
@@ -96,7 +99,7 @@ export async function inspectEvent(
   const overdue_holds = await look(findOverdue(inspected, eventId, patienceSeconds), []);
   const orphans = await look(findOrphans(inspected, eventId, patienceSeconds), []);
   const { stale, missing_locks } = await look(compareLocks(inspected, eventId), { stale: [], missing_locks: [] });
-  const unsold = await look(findUnsold(inspected, eventId), []);
+  const { unsold, unnoted } = await look(compareSold(inspected, eventId), { unsold: [], unnoted: [] });
   const stored = await look(findStoredFaults(inspected.database, eventId, patienceSeconds), NO_FAULTS);
   const unknown_workflows = await look(findUnknownWorkflows(inspected, eventId, patienceSeconds), []);
   return {
@@ -111,6 +114,7 @@ export async function inspectEvent(
     orphans,
     stale,
     unsold,
+    unnoted,
     failures,
   };
 }
@@ -191,15 +195,23 @@ async function compareLocks({ database, redis, temporal }: Inspected, event_id: 
   return { stale, missing_locks: rows[0]?.missing ?? [] };
 }
 
-/** A seat is noted as sold once it is BOOKED, which it stays: unless a database was restored, or a seat taken back. */
-async function findUnsold({ database, redis }: Inspected, eventId: string): Promise<string[]> {
-  const sold = await redis.smembers(bookedSeats(eventId));
-  const { rows } = await database.query<{ seat_id: string }>(
-    `SELECT seat_id FROM unnest($1::varchar[]) AS seat_id
-     WHERE seat_id NOT IN (SELECT seat_id FROM seats WHERE event_id = $2 AND status = 'BOOKED')`,
-    [sold, eventId],
+/**
+ * A seat is noted as sold once it is BOOKED, which it stays: unless a database was restored, or a seat taken back. The
+ * note is missing where Redis lost it, or forgot it because the event is over; a payment that is under way may still give
+ * its seats back.
+ */
+async function compareSold({ database, redis }: Inspected, eventId: string) {
+  const { rows } = await database.query<{ unsold: string[]; unnoted: string[] }>(
+    `SELECT array(SELECT seat_id FROM unnest($1::varchar[]) AS seat_id
+                  WHERE seat_id NOT IN (SELECT seat_id FROM seats WHERE event_id = $2 AND status = 'BOOKED')
+            ) AS unsold,
+            array(SELECT seat_id FROM events JOIN seats USING (event_id) JOIN reservations USING (reservation_id)
+                  WHERE events.event_id = $2 AND ${IS_ON_SALE} AND seats.status = 'BOOKED' AND reservations.status = 'CONFIRMED'
+                    AND seat_id NOT IN (SELECT unnest($1::varchar[]))
+            ) AS unnoted`,
+    [await redis.smembers(bookedSeats(eventId)), eventId],
   );
-  return rows.map(({ seat_id }) => seat_id);
+  return rows[0] ?? { unsold: [], unnoted: [] };
 }
 
 /** By seat, the reservation that has locked it. */

@@ -1,6 +1,7 @@
 /** What an operator's Terminate leaves behind comes back by itself; what cannot be mended safely is counted. */
 import { Client, Connection, WithStartWorkflowOperation, type WorkflowHandle } from '@temporalio/client';
 import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { createAudits } from '../../activities/audits.ts';
 import { createSeatActivities, type Activities } from '../../activities/index.ts';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
 import { createSandboxGateway } from '../../activities/sandbox-gateway.ts';
@@ -243,6 +244,19 @@ test('Redis that lost everything is told of, and PostgreSQL refuses in its stead
   await expectNoFaults(stores);
 });
 
+test('seats that were sold before Redis lost everything are refused by it again', async () => {
+  const { event_id, seat_ids } = await openSale(2);
+  const workflow = await hold(event_id, seat_ids.slice(0, 1), 60);
+  await workflow.executeUpdate(pay, { args: [{ payment_token: 'tok_visa' }] });
+  await workflow.result();
+  await stores.redis.flushdb();
+  const seatLocks = createSeatLocks(stores.redis, log);
+  const taken = () => seatLocks.findTaken({ event_id, seat_ids, reservation_id: 'res_next' });
+  await until('the audit has seen it', async () => (await taken()).length > 0);
+  expect(await taken()).toEqual(seat_ids.slice(0, 1));
+  await expectNoFaults(stores);
+});
+
 test('faults of every kind are counted, and only what is safe is mended', async () => {
   const { event_id, seat_ids } = await openSale(4);
   const [orphaned = '', booked = '', paid = '', locked = ''] = seat_ids;
@@ -351,10 +365,9 @@ test('a seat that Redis calls sold and PostgreSQL does not is for sale again', a
 
 test('an event that is over is audited no more, and Redis forgets it', async () => {
   const { event_id, seat_ids } = await openSale(1);
-  const sold = { event_id, seat_ids, reservation_id: 'res_of_old' };
-  const seatLocks = createSeatLocks(stores.redis, log);
-  await seatLocks.announce(sold, 'BOOKED');
-  await seatLocks.unlock(sold, true);
+  const workflow = await hold(event_id, seat_ids, 60);
+  await workflow.executeUpdate(pay, { args: [{ payment_token: 'tok_visa' }] });
+  await workflow.result();
   expect(await stores.redis.exists(bookedSeats(event_id), seatChanges(event_id))).toBe(2);
   const schedule = temporal.schedule.getHandle(`audit:${event_id}`);
   expect((await schedule.describe()).policies.overlap).toBe('SKIP');
@@ -366,5 +379,7 @@ test('an event that is over is audited no more, and Redis forgets it', async () 
       () => true,
     );
   });
+  const audits = createAudits({ ...stores, temporal }, createSeatLocks(stores.redis, log), log);
+  await audits.auditEvent(event_id); // the last one, which was under way
   expect(await stores.redis.keys(`*${event_id}*`)).toEqual([]);
 });
