@@ -225,7 +225,7 @@ async function readLocks(redis: Redis, eventId: string, seatIds: string[]): Prom
   return locks;
 }
 
-/** Counted first: there is one to find only where more workflows are open than reservations are HELD. */
+/** Counted first: there is one to find only where more of some age are open than reservations as old are HELD. */
 async function findUnknownWorkflows(
   { database, temporal }: Inspected,
   eventId: string,
@@ -237,8 +237,8 @@ async function findUnknownWorkflows(
   return connection.withDeadline(Date.now() + TEMPORAL_DEADLINE_MS, async () => {
     const { count } = await workflow.count(query);
     const { rows } = await database.query<{ held: string }>(
-      `SELECT count(*) AS held FROM reservations WHERE event_id = $1 AND status = 'HELD'`,
-      [eventId],
+      `SELECT count(*) AS held FROM reservations WHERE event_id = $1 AND status = 'HELD' AND created_at < $2`,
+      [eventId, started],
     );
     if (count <= Number(rows[0]?.held)) return [];
     const open: string[] = [];

@@ -322,6 +322,25 @@ test('faults of every kind are counted, and only what is safe is mended', async 
   await redis.flushdb();
 });
 
+test('a workflow of which PostgreSQL never heard is found while others buy', async () => {
+  const { event_id } = await openSale(1);
+  const workflowId = `res_unknown_${event_id}`;
+  const unknown = await temporal.workflow.start('reservation', {
+    workflowId,
+    taskQueue: 'nobody works on this',
+    typedSearchAttributes: [{ key: searchAttributes.EventId, value: event_id }],
+  });
+  const find = async () => (await inspectEvent({ ...stores, temporal }, event_id, 1)).faults.unknown_workflows;
+  await until('it is old enough', async () => (await find()).length > 0);
+  await stores.database.query(
+    `INSERT INTO reservations VALUES ('res_new', $1, 'ann', '{}', 0, 'EUR', 'HELD', 1, now() + $2, now() + $2, now() + $2)`,
+    [event_id, '1 minute'], // new however long the audit takes
+  );
+  expect(await find()).toEqual([workflowId]);
+  await unknown.terminate();
+  await stores.database.query('DELETE FROM reservations WHERE event_id = $1', [event_id]);
+});
+
 test('a sale without faults has none at any moment of it', async () => {
   const { event_id, seat_ids } = await openSale(40);
   const acts = [
