@@ -13,13 +13,18 @@ const AUDIT_EVERY_MS = 30_000;
 /** How soon an event that was added gets its audits. */
 const RENEW_EVERY_MS = 30_000;
 
-/** Of more events on sale at once, those that come first are audited. */
+/** Of more events on sale at once, those that come first get their audits; nobody loses them before it is over. */
 const MAX_EVENTS = 1_000;
 
 const TEMPORAL_DEADLINE_MS = 10_000;
 const PREFIX = 'audit:';
 
 const ON_SALE = `SELECT event_id FROM events WHERE ${IS_ON_SALE} ORDER BY date, event_id LIMIT $1`;
+
+/** Of events, those that are over or gone. */
+const OVER = `
+SELECT event_id FROM unnest($1::varchar[]) AS event_id
+WHERE event_id NOT IN (SELECT events.event_id FROM events WHERE ${IS_ON_SALE})`;
 
 interface Stores {
   temporal: Client;
@@ -30,32 +35,38 @@ interface Stores {
 /**
  * Gives each event on sale its schedule. Those of events that are over go, and what Redis keeps of these. Several workers
  * may do so at once.
+ * @param stopping rejects before the next call to Temporal: a thousand of them take longer than a stop may
  */
 export async function renewAuditSchedules(
   { temporal: { schedule, connection }, database, redis }: Stores,
   everyMs = AUDIT_EVERY_MS,
+  stopping?: AbortSignal,
 ): Promise<void> {
-  const { rows } = await database.query<{ event_id: string }>(ON_SALE, [MAX_EVENTS]);
-  const wanted = new Map(rows.map(({ event_id }) => [PREFIX + event_id, event_id]));
-  await connection.withDeadline(Date.now() + TEMPORAL_DEADLINE_MS, async () => {
-    const over: string[] = [];
+  async function ask<T>(call: () => Promise<T>): Promise<T> {
+    stopping?.throwIfAborted();
+    return connection.withDeadline(Date.now() + TEMPORAL_DEADLINE_MS, call);
+  }
+  const audited = new Set<string>();
+  await ask(async () => {
     for await (const { scheduleId } of schedule.list()) {
-      if (scheduleId.startsWith(PREFIX) && !wanted.delete(scheduleId)) over.push(scheduleId);
-    }
-    for (const [scheduleId, eventId] of wanted) {
-      await schedule.create(auditSchedule(scheduleId, eventId, everyMs)).catch(unless(ScheduleAlreadyRunning));
-    }
-    for (const scheduleId of over) {
-      const eventId = scheduleId.slice(PREFIX.length);
-      await redis.unlink(bookedSeats(eventId), seatChanges(eventId)); // first: while Redis is away the schedule stays
-      await schedule.getHandle(scheduleId).delete().catch(unless(ScheduleNotFoundError));
+      if (scheduleId.startsWith(PREFIX)) audited.add(scheduleId.slice(PREFIX.length));
     }
   });
+  const { rows: over } = await database.query<{ event_id: string }>(OVER, [[...audited]]);
+  for (const { event_id } of over) {
+    await redis.unlink(bookedSeats(event_id), seatChanges(event_id)); // first: while Redis is away the schedule stays
+    await ask(() => schedule.getHandle(PREFIX + event_id).delete()).catch(unless(ScheduleNotFoundError));
+  }
+  const { rows: onSale } = await database.query<{ event_id: string }>(ON_SALE, [MAX_EVENTS]);
+  for (const { event_id } of onSale) {
+    if (audited.has(event_id)) continue;
+    await ask(() => schedule.create(auditSchedule(event_id, everyMs))).catch(unless(ScheduleAlreadyRunning));
+  }
 }
 
 /** Audits of many events are spread over the time between two of one. */
-const auditSchedule = (scheduleId: string, eventId: string, everyMs: number): ScheduleOptions => ({
-  scheduleId,
+const auditSchedule = (eventId: string, everyMs: number): ScheduleOptions => ({
+  scheduleId: PREFIX + eventId,
   spec: {
     intervals: [{ every: everyMs, offset: createHash('sha256').update(eventId).digest().readUInt32BE() % everyMs }],
   },
@@ -63,7 +74,7 @@ const auditSchedule = (scheduleId: string, eventId: string, everyMs: number): Sc
   action: {
     type: 'startWorkflow',
     workflowType: 'audit',
-    workflowId: scheduleId,
+    workflowId: PREFIX + eventId,
     args: [eventId],
     taskQueue: TaskQueues.audits,
     workflowExecutionTimeout: 2 * AUDIT_EVERY_MS,
@@ -76,8 +87,9 @@ const unless = (expected: new (...of: never[]) => Error) => (error: unknown) => 
 
 /** Renews the schedules now and every half minute, until it is stopped. */
 export function keepAuditSchedules(stores: Stores, log: Logger): { stop(): Promise<void> } {
+  const stopping = new AbortController();
   const renew = () =>
-    renewAuditSchedules(stores).catch((error: unknown) =>
+    renewAuditSchedules(stores, AUDIT_EVERY_MS, stopping.signal).catch((error: unknown) =>
       log.warn({ err: error }, 'the schedules of audits could not be renewed'),
     );
   let renewing = renew();
@@ -87,6 +99,7 @@ export function keepAuditSchedules(stores: Stores, log: Logger): { stop(): Promi
   return {
     async stop() {
       clearInterval(timer);
+      stopping.abort();
       await renewing;
     },
   };

@@ -9,7 +9,7 @@ import { inspectEvent, type EventFaults } from '../../audit/inspect.ts';
 import { NO_FAULTS } from '../../audit/sweep.ts';
 import { bookingId } from '../../domain/booking-id.ts';
 import { bookedSeats, seatChanges, seatLock } from '../../domain/redis-keys.ts';
-import { renewAuditSchedules } from '../../worker/audit-schedules.ts';
+import { keepAuditSchedules, renewAuditSchedules } from '../../worker/audit-schedules.ts';
 import { TaskQueues, claim, pay, payment, searchAttributes, stage } from '../../workflows/messages.ts';
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { SEAT_PRICE, addEvent } from '../support/house.ts';
@@ -401,4 +401,21 @@ test('an event that is over is audited no more, and Redis forgets it', async () 
   const audits = createAudits({ ...stores, temporal }, createSeatLocks(stores.redis, log), log);
   await audits.auditEvent(event_id); // the last one, which was under way
   expect(await stores.redis.keys(`*${event_id}*`)).toEqual([]);
+});
+
+test('an event on sale keeps its audits when a thousand others come before it; a stop does not wait for those', async () => {
+  const { event_id, seat_ids } = await openSale(1);
+  const seats = { event_id, seat_ids, reservation_id: 'res_seen' };
+  await createSeatLocks(stores.redis, log).announce(seats, 'HELD');
+  await stores.database.query(
+    `INSERT INTO events (event_id, name, date)
+     SELECT 'earlier-' || n, 'A concert', now() + interval '1 day' FROM generate_series(1, 1000) AS n`,
+  );
+  const schedule = (id: string) => temporal.schedule.getHandle(`audit:${id}`).describe();
+  const renewals = keepAuditSchedules({ ...stores, temporal }, log);
+  await until('it has begun', () => schedule('earlier-1')); // after those of events that are over went
+  await renewals.stop();
+  await expect(schedule('earlier-999')).rejects.toThrow('not found');
+  await schedule(event_id);
+  expect(await stores.redis.exists(seatChanges(event_id))).toBe(1);
 });
