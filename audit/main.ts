@@ -29,8 +29,8 @@ function fail(message: string): never {
   process.exit(2);
 }
 
-/** Names the store that does not answer. */
-async function reach<T>(store: string, answer: Promise<T>): Promise<T> {
+/** What a store answers; where it does not, the command ends with its name. */
+async function answerOf<T>(store: string, answer: Promise<T>): Promise<T> {
   try {
     return await answer;
   } catch (error) {
@@ -41,10 +41,10 @@ async function reach<T>(store: string, answer: Promise<T>): Promise<T> {
 async function connect(): Promise<Inspected> {
   const log = createLogger('audit', 'silent');
   const database = connectPostgres(config.DATABASE_URL, 2, log);
-  await reach('PostgreSQL', database.query('SELECT 1'));
+  await answerOf('PostgreSQL', database.query('SELECT 1'));
   const redis = connectRedis(config.REDIS_URL, log);
-  await reach('Redis', once(redis, 'ready', { signal: AbortSignal.timeout(CONNECT_WITHIN_MS) }));
-  const connection = await reach(
+  await answerOf('Redis', once(redis, 'ready', { signal: AbortSignal.timeout(CONNECT_WITHIN_MS) }));
+  const connection = await answerOf(
     'Temporal',
     Connection.connect({ address: config.TEMPORAL_ADDRESS, connectTimeout: CONNECT_WITHIN_MS }),
   );
@@ -62,7 +62,7 @@ function print(eventId: string, faults: EventFaults): void {
 
 const inspected = await connect();
 const [wanted] = process.argv.slice(2);
-const { rows } = await reach(
+const { rows } = await answerOf(
   'PostgreSQL',
   inspected.database.query<{ event_id: string }>(
     'SELECT event_id FROM events WHERE $1::varchar IS NULL OR event_id = $1 ORDER BY date DESC, event_id LIMIT $2',
@@ -74,7 +74,7 @@ let count = 0;
 for (const { event_id } of rows) {
   const { faults, failures } = await inspectEvent(inspected, event_id);
   print(event_id, faults);
-  if (failures.length > 0) await reach(`a store asked about ${event_id}`, Promise.reject(failures[0]));
+  if (failures.length > 0) await answerOf(`a store asked about ${event_id}`, Promise.reject(failures[0]));
   count += Object.values(faults).flat().length;
 }
 console.log(count === 0 ? 'nothing is wrong' : `${count} wrong`);
