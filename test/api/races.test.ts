@@ -314,6 +314,12 @@ test('100 holds of a second end not before it is over, and within a second after
   expect(Math.max(...lateness)).toBeLessThan(1 + (await allowance()) / 1_000);
 }, 60_000);
 
+/** What the history of a reservation says, an event a line. */
+async function eventsOf(workflowId: string): Promise<string> {
+  const { events } = await system.client.workflow.getHandle(workflowId).fetchHistory();
+  return (events ?? []).map((event) => JSON.stringify(event)).join('\n');
+}
+
 test('every reservation of these races replays from its history, as after a crash of its worker', async () => {
   const reservations = system.client.workflow.list({ query: `WorkflowType = 'reservation'` });
   const replayed = Worker.runReplayHistories({ workflowBundle: workflowBundle() }, reservations.intoHistories());
@@ -321,7 +327,7 @@ test('every reservation of these races replays from its history, as after a cras
   let count = 0;
   for await (const { workflowId, error } of replayed) {
     count++;
-    if (error) failed.push(`${workflowId}: ${error.message}`);
+    if (error) failed.push(`${workflowId}: ${error.message}\n${await eventsOf(workflowId)}`);
   }
   expect(failed).toEqual([]);
   expect(count).toBeGreaterThan(50);

@@ -327,6 +327,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     rule: AUDITOR,
+    broken: 'what Redis forgot of sold seats stays forgotten',
+    file: 'activities/audits.ts',
+    replace: `await locks.noteSold(event_id, unnoted);`,
+    by: `void unnoted;`,
+    red: [AUDIT, 'seats that were sold before Redis lost everything'],
+  },
+  {
+    rule: AUDITOR,
     broken: 'holds that are overdue are counted and not freed',
     file: 'activities/audits.ts',
     replace: `if (faults.overdue_holds.length > 0) {`,
@@ -420,6 +428,14 @@ export const MUTANTS: Mutant[] = [
     replace: `Math.max(LEAST, this.#limit * BACK_OFF)`,
     by: `this.#limit`,
     red: ['test/api/admission.test.ts', 'slow holds lower it, but never to nothing'],
+  },
+  {
+    rule: ADMISSION,
+    broken: 'a quick refusal says how quick a hold is',
+    file: 'api/admission.ts',
+    replace: `isGranted = reserved.status === 'HELD';`,
+    by: `isGranted = true;`,
+    red: ['test/api/admission.test.ts', 'nor are they where one was'],
   },
   {
     rule: ADMISSION,
