@@ -42,8 +42,7 @@ export interface WorkersOptions {
   /** Reservations stay with the version that they were started by; undefined where only one runs at a time. */
   deploymentVersion: string | undefined;
   activities: Activities;
-  /** The workflows as a bundle, or as a path to bundle from. */
-  workflows: Pick<WorkerOptions, 'workflowBundle' | 'workflowsPath'>;
+  workflows: Pick<WorkerOptions, 'workflowBundle'>;
 }
 
 /** A workflow goes on with the code that it was started by, whatever is deployed meanwhile. */

@@ -326,6 +326,14 @@ export const MUTANTS: Mutant[] = [
     red: [REPLAY, 'every path of a reservation replays as it was recorded'],
   },
   {
+    rule: DETERMINISM,
+    broken: 'what a step became races with the answer to a message',
+    file: 'worker/workflow-bundle.ts',
+    replace: `workflowInterceptorModules: [path('interceptors')]`,
+    by: `workflowInterceptorModules: []`,
+    red: [REPLAY, 'every path of a reservation replays as it was recorded'],
+  },
+  {
     rule: AUDITOR,
     broken: 'what Redis forgot of sold seats stays forgotten',
     file: 'activities/audits.ts',

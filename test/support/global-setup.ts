@@ -8,7 +8,7 @@ import { DataDir } from '../../dev/data-dir.ts';
 import { startServices } from '../../dev/services.ts';
 import { findTemporalTestServer } from '../../dev/tools.ts';
 import { prepareDatabase } from '../../db/prepare.ts';
-import { workflowsPath } from '../../worker/workflow-bundle.ts';
+import { workflowSources } from '../../worker/workflow-bundle.ts';
 import { runOnServer } from './on-server.ts';
 
 /** More than there are test files that start a system of their own. */
@@ -39,7 +39,7 @@ export default async function setup(project: TestProject) {
   const template = new URL(services.database_url).pathname.slice(1);
   await runOnServer(services.database_url, `ALTER DATABASE ${template} ALLOW_CONNECTIONS false`);
   const bundlePath = join(folder, 'workflows.bundle.js');
-  const { code } = await bundleWorkflowCode({ workflowsPath, logger: new DefaultLogger('WARN') });
+  const { code } = await bundleWorkflowCode({ ...workflowSources(), logger: new DefaultLogger('WARN') });
   await writeFile(bundlePath, code);
 
   project.provide('template_database_url', services.database_url);

@@ -2,6 +2,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Client, Connection, WithStartWorkflowOperation, type WorkflowHandle } from '@temporalio/client';
 import { ApplicationFailure } from '@temporalio/common';
 import proto from '@temporalio/proto';
@@ -17,8 +18,11 @@ const SEAT = 'demo-theatre-stalls-1-1';
 const PRICE = { amount: 8_500, currency: 'EUR' };
 const input = { event_id: 'demo-theatre', user_id: 'ann', seat_ids: [SEAT], answer_within_ms: 10_000 };
 
-/** What arrives while the seats are released, by the reservation's id. */
-type Late = Map<string, () => Promise<unknown>>;
+/** After this the reservation that runs a step is given its next task, with what has come meanwhile. */
+const TASK_MS = 1_000;
+
+/** What arrives during a step, by the step and the reservation's id. */
+type Late = Map<`${'release' | 'unlock'} ${string}`, () => Promise<unknown>>;
 
 const withLate =
   (late: Late) =>
@@ -34,10 +38,22 @@ const withLate =
       },
       async releaseSeats(request) {
         const ending = await activities.seats.releaseSeats(request);
-        const arrives = late.get(request.reservation_id);
-        late.delete(request.reservation_id);
+        const step = `release ${request.reservation_id}` as const;
+        const arrives = late.get(step);
+        late.delete(step);
         await arrives?.();
         return ending;
+      },
+      async unlockSeats(request) {
+        const step = `unlock ${request.reservation_id}` as const;
+        const arrives = late.get(step);
+        late.delete(step);
+        if (arrives) {
+          void arrives();
+          await delay(1.2 * TASK_MS);
+          throw ApplicationFailure.retryable('Redis is away');
+        }
+        await activities.seats.unlockSeats(request);
       },
     },
   });
@@ -56,6 +72,7 @@ export async function recordHistories(folder: string): Promise<void> {
       workflowId,
       taskQueue: TaskQueues.reservations,
       args: [{ ...input, hold_seconds }],
+      workflowTaskTimeout: TASK_MS,
       workflowIdConflictPolicy: 'FAIL',
     });
     await client.workflow.executeUpdateWithStart(claim, { startWorkflowOperation });
@@ -104,13 +121,17 @@ export async function recordHistories(folder: string): Promise<void> {
   await record('held-unheard', (workflow) => workflow.executeUpdate(release));
   await stores.database.query(`UPDATE seats SET status = 'BOOKED' WHERE seat_id = $1`, [SEAT]);
   await record('refused', nothing);
+  late.set('unlock res_claimed-while-unlocked', () =>
+    client.workflow.getHandle('res_claimed-while-unlocked').executeUpdate(claim),
+  );
+  await record('claimed-while-unlocked', nothing);
 
-  late.set('res_late-payment-rescued', () =>
+  late.set('release res_late-payment-rescued', () =>
     client.workflow.getHandle('res_late-payment-rescued').signal(payment, { payment_token: 'tok_visa' }),
   );
   await record('late-payment-rescued', nothing, 1);
 
-  late.set('res_late-charge-given-back', async () => {
+  late.set('release res_late-charge-given-back', async () => {
     const reservation_id = 'res_late-charge-given-back';
     await stores.database.query(`UPDATE seats SET status = 'BOOKED' WHERE seat_id = $1`, [SEAT]);
     const charge = await createSandboxGateway(stores.database).authorise({

@@ -36,6 +36,7 @@ test('every path of a reservation replays as it was recorded', async () => {
   expect(failed).toEqual([]);
   expect(paths.toSorted()).toEqual([
     'cancelled',
+    'claimed-while-unlocked',
     'declined-then-paid',
     'expired',
     'failed',
