@@ -1,7 +1,6 @@
 /** Many at once, over HTTP: who wins, who is told what, and that it is so. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { Worker } from '@temporalio/worker';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
@@ -11,6 +10,7 @@ import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { watchLag } from '../support/in-time.ts';
 import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
+import { replayReservations } from '../support/replays.ts';
 import { startApi, startSystem, workflowBundle } from '../support/system.ts';
 import { until } from '../support/until.ts';
 
@@ -314,21 +314,8 @@ test('100 holds of a second end not before it is over, and within a second after
   expect(Math.max(...lateness)).toBeLessThan(1 + (await allowance()) / 1_000);
 }, 60_000);
 
-/** What the history of a reservation says, an event a line. */
-async function eventsOf(workflowId: string): Promise<string> {
-  const { events } = await system.client.workflow.getHandle(workflowId).fetchHistory();
-  return (events ?? []).map((event) => JSON.stringify(event)).join('\n');
-}
-
 test('every reservation of these races replays from its history, as after a crash of its worker', async () => {
-  const reservations = system.client.workflow.list({ query: `WorkflowType = 'reservation'` });
-  const replayed = Worker.runReplayHistories({ workflowBundle: workflowBundle() }, reservations.intoHistories());
-  const failed: string[] = [];
-  let count = 0;
-  for await (const { workflowId, error } of replayed) {
-    count++;
-    if (error) failed.push(`${workflowId}: ${error.message}\n${await eventsOf(workflowId)}`);
-  }
+  const { count, failed } = await replayReservations(system.client, workflowBundle());
   expect(failed).toEqual([]);
   expect(count).toBeGreaterThan(50);
 }, 60_000);

@@ -1,13 +1,18 @@
 /** A short sale: buyers who want the same few seats, and what is to be found when it is over. */
+import { resolve } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { NO_FAULTS, findFaults } from '../../audit/sweep.ts';
 import { checkHistory } from '../history/checker.ts';
 import { Recorder, isUnderWay, readFinalState, type FinalState } from '../history/history.ts';
 import { Random } from '../history/random.ts';
 import { addEvent } from '../support/house.ts';
+import { replayReservations } from '../support/replays.ts';
 import type { Booking, Reservation } from '../../domain/model.ts';
 import type { BoxOffice } from './box-office.ts';
 import { openGateway } from './gateway.ts';
+
+/** What the box office's processes run. */
+const WORKFLOWS = { codePath: resolve('dist/worker/workflows.bundle.js') };
 
 const SEATS = 200;
 const BUYERS = 10;
@@ -232,7 +237,8 @@ export async function openSale(office: BoxOffice, random: Random, { tokens, paid
       const left = await settle();
       await endEvent();
       if (left !== undefined) return [...gateway.faults, `stuck: ${left}`];
-      return [...gateway.faults, ...judge(await readFinalState(office.database, event_id))];
+      const { failed } = await replayReservations(office.temporal, WORKFLOWS, `EventId = '${event_id}'`);
+      return [...gateway.faults, ...failed, ...judge(await readFinalState(office.database, event_id))];
     },
   };
 }

@@ -1,6 +1,6 @@
 /** The whole product in this process: workers and API, on stores of their own. */
 import { Client } from '@temporalio/client';
-import { NativeConnection, Runtime, DefaultLogger, type WorkflowBundleOption } from '@temporalio/worker';
+import { NativeConnection, type WorkflowBundleOption } from '@temporalio/worker';
 import { inject } from 'vitest';
 import { createAudits } from '../../activities/audits.ts';
 import { createActivities, createSeatActivities, type Activities } from '../../activities/index.ts';
@@ -26,12 +26,9 @@ import {
   createWorkers,
 } from '../../worker/create-worker.ts';
 import { log, openStores, type Stores } from './stores.ts';
+import { installQuietRuntime } from './temporal-runtime.ts';
 
-Runtime.install({
-  shutdownSignals: [],
-  logger: new DefaultLogger('ERROR'),
-  telemetryOptions: { logging: { filter: { core: 'ERROR', other: 'ERROR' } } },
-});
+installQuietRuntime();
 
 export const workflowBundle = (): WorkflowBundleOption => ({ codePath: inject('workflow_bundle') });
 
