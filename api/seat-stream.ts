@@ -193,10 +193,11 @@ export function createSeatStream(redisUrl: string, redis: Redis, log: Logger) {
     async changesAfter(eventId: string, id: string): Promise<NumberedChange[] | undefined> {
       const key = seatChanges(eventId);
       const [ms, number, runOfId] = id.split('-');
-      const [{ place, run }, oldest, kept] = await Promise.all([
+      // Answered in this order: what was still kept last was so when the changes were read.
+      const [{ place, run }, kept, oldest] = await Promise.all([
         findEnd(redis, key),
-        redis.xrange(key, '-', '+', 'COUNT', 1),
         redis.xrange(key, `(${ms}-${number}`, '+', 'COUNT', SEAT_CHANGES_KEPT * 2),
+        redis.xrange(key, '-', '+', 'COUNT', 1),
       ]);
       const isKept = compareIds(oldest[0]?.[0] ?? START, id) <= 0 && compareIds(id, place) <= 0;
       return isKept && runOfId === run && !kept.some(isGap) ? kept.map((entry) => toChange(entry, run)) : undefined;
