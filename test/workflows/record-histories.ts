@@ -21,8 +21,18 @@ const input = { event_id: 'demo-theatre', user_id: 'ann', seat_ids: [SEAT], answ
 /** After this the reservation that runs a step is given its next task, with what has come meanwhile. */
 const TASK_MS = 1_000;
 
-/** What arrives during a step, by the step and the reservation's id. */
-type Late = Map<`${'release' | 'unlock'} ${string}`, () => Promise<unknown>>;
+/** A step, and the reservation's id. */
+type Step = `${'release' | 'unlock'} ${string}`;
+
+/** What arrives during a step. */
+type Late = Map<Step, () => Promise<unknown>>;
+
+/** It arrives once. */
+function take(late: Late, step: Step) {
+  const arrives = late.get(step);
+  late.delete(step);
+  return arrives;
+}
 
 const withLate =
   (late: Late) =>
@@ -38,16 +48,11 @@ const withLate =
       },
       async releaseSeats(request) {
         const ending = await activities.seats.releaseSeats(request);
-        const step = `release ${request.reservation_id}` as const;
-        const arrives = late.get(step);
-        late.delete(step);
-        await arrives?.();
+        await take(late, `release ${request.reservation_id}`)?.();
         return ending;
       },
       async unlockSeats(request) {
-        const step = `unlock ${request.reservation_id}` as const;
-        const arrives = late.get(step);
-        late.delete(step);
+        const arrives = take(late, `unlock ${request.reservation_id}`);
         if (arrives) {
           void arrives();
           await delay(1.2 * TASK_MS);
