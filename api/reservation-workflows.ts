@@ -147,16 +147,16 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
       return reserving;
     },
 
-    /** Whether an earlier try of this reservation may still get its seats, or has them. */
-    async isUnderWay(reservationId: string): Promise<boolean> {
-      if (underWay.has(reservationId)) return true;
+    /** Whether a reservation was ever begun, and may still get its seats, or has them. */
+    async progressOf(reservationId: string): Promise<'NONE' | 'UNDER_WAY' | 'ENDED'> {
+      if (underWay.has(reservationId)) return 'UNDER_WAY';
       try {
         const { status } = await within(TEMPORAL_DEADLINE_MS, () =>
           client.workflow.getHandle(reservationId).describe(),
         );
-        return status.name === 'RUNNING';
+        return status.name === 'RUNNING' ? 'UNDER_WAY' : 'ENDED';
       } catch (error) {
-        if (error instanceof NotRunning) return false;
+        if (error instanceof NotRunning) return 'NONE';
         throw error;
       }
     },

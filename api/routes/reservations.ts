@@ -113,11 +113,13 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
       const refuseTaken = async () => {
         const taken = await seatLocks.findTaken({ event_id, seat_ids, reservation_id: id });
         if (taken.length === 0) return;
-        // Nobody is told no whose earlier try may yet be told yes.
-        if (!isRepeat || !(await workflows.isUnderWay(id))) throw seatsUnavailable(taken);
+        // Nobody is told no whose earlier try may yet be told yes, be it this one or the next.
+        const progress = isRepeat ? await workflows.progressOf(id) : 'NONE';
+        if (progress === 'NONE') throw seatsUnavailable(taken);
+        if (progress === 'ENDED') throw new NotRunning();
       };
-      await refuseTaken();
       try {
+        await refuseTaken();
         const answerWithinMs = () => Math.ceil(ANSWER_WITHIN_MS - waitedMs());
         const reserving = admission.run(async (waited) => {
           if (waited) await refuseTaken();

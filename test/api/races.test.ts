@@ -177,7 +177,8 @@ test('of 100 payments within a tenth of a second of the deadline each becomes wh
     return hastyBuyer.payAndWait(reservation_id, 'tok_visa');
   }
   const buyers = await inTurns(100, 8, async (n) => {
-    const { body } = await hold(event_id, [seat_ids[n] ?? ''], `buyer-${n}`, hastyBuyer);
+    const { status, body } = await hold(event_id, [seat_ids[n] ?? ''], `buyer-${n}`, hastyBuyer);
+    expect(status).toBe(201);
     return { id: body.reservation_id, paying: payAtDeadline(body, n) };
   });
   const told = await Promise.all(buyers.map(async ({ id, paying }) => ({ id, status: (await paying).status })));
@@ -282,6 +283,38 @@ test('a hold whose outcome is not known is not refused to its repeat while it ma
     expect(rows).toEqual([{ reservation_id: body.reservation_id }]);
   } finally {
     slow.release(true);
+  }
+});
+
+test('nor where the try that may yet be granted is not the first: that one ended before anybody heard of it', async () => {
+  const { database } = system.stores;
+  const { event_id, seat_ids } = await addEvent(database, 1);
+  const key = { 'idempotency-key': randomUUID() };
+  const hasty = await startApi(system.stores, 1);
+  const ask = () => buyerAt(hasty.url).holdOnce(event_id, seat_ids, 'ann', key);
+  const slow = await database.connect();
+  const holdUp = () => slow.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+  try {
+    await holdUp();
+    expect((await ask()).status).toBe(503);
+    await slow.query('ROLLBACK');
+    await until('the first hold has run out', async () => {
+      const { rows } = await database.query('SELECT status FROM reservations WHERE event_id = $1', [event_id]);
+      return rows[0]?.status === 'EXPIRED';
+    });
+    await until(
+      'it has ended',
+      async () => (await system.stores.redis.exists(seatLock(event_id, seat_ids[0] ?? ''))) === 0,
+    );
+    await holdUp();
+    expect((await ask()).status).toBe(503);
+    const repeat = ask();
+    await Promise.race([repeat, delay(300)]);
+    await slow.query('ROLLBACK');
+    expect(await repeat).toMatchObject({ status: 201, body: { seat_ids } });
+  } finally {
+    slow.release(true);
+    await hasty.stop();
   }
 });
 

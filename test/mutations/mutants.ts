@@ -175,6 +175,14 @@ export const MUTANTS: Mutant[] = [
   },
   {
     rule: IDS,
+    broken: 'a buyer is refused for the seats of the second try of his own',
+    file: 'api/routes/reservations.ts',
+    replace: `if (progress === 'ENDED') throw new NotRunning();`,
+    by: `if (progress === 'ENDED') throw seatsUnavailable(taken);`,
+    red: ['test/api/races.test.ts', 'nor where the try that may yet be granted is not the first'],
+  },
+  {
+    rule: IDS,
     broken: 'the first answer to a key is not kept',
     file: 'api/idempotency.ts',
     replace: `WHERE scope = $1 AND key = $2 AND response_status IS NULL`,
