@@ -1,6 +1,7 @@
 /** Many at once, over HTTP: who wins, who is told what, and that it is so. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { PoolClient } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
 import type { Reservation } from '../../domain/model.ts';
@@ -59,6 +60,10 @@ const inTurns = async <T>(count: number, atOnce: number, make: (n: number) => Pr
 };
 
 const hold = (eventId: string, seats: string[], user: string, from = buyer) => from.hold(eventId, seats, user);
+
+/** Whoever wants a seat of the event waits until this transaction is over. */
+const holdUpSeats = (by: PoolClient, eventId: string) =>
+  by.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${eventId}' FOR UPDATE`);
 
 async function holdOne() {
   const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
@@ -239,7 +244,7 @@ test('a payment that was accepted in time and is being rescued is told alike to 
       return rowCount === 1;
     });
     // ... and the rescue has to wait for the seat.
-    const rivalLooks = rival.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+    const rivalLooks = holdUpSeats(rival, event_id);
     await othersTimer.query('COMMIT');
     await rivalLooks;
     const repeat = buyer.payAndWait(reservation_id, 'tok_visa');
@@ -267,7 +272,7 @@ test('a hold whose outcome is not known is not refused to its repeat while it ma
       return rows[0]?.query_start.getTime();
     });
   try {
-    await slow.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
+    await holdUpSeats(slow, event_id);
     const first = buyer.holdOnce(event_id, seat_ids, 'ann', key);
     const firstTry = await waitingHold();
     expect((await first).status).toBe(503);
@@ -293,20 +298,21 @@ test('nor where the try that may yet be granted is not the first: that one ended
   const hasty = await startApi(system.stores, 1);
   const ask = () => buyerAt(hasty.url).holdOnce(event_id, seat_ids, 'ann', key);
   const slow = await database.connect();
-  const holdUp = () => slow.query(`BEGIN; SELECT 1 FROM seats WHERE event_id = '${event_id}' FOR UPDATE`);
   try {
-    await holdUp();
+    await holdUpSeats(slow, event_id);
     expect((await ask()).status).toBe(503);
     await slow.query('ROLLBACK');
-    await until('the first hold has run out', async () => {
-      const { rows } = await database.query('SELECT status FROM reservations WHERE event_id = $1', [event_id]);
-      return rows[0]?.status === 'EXPIRED';
+    await until('the first try has run out and ended', async () => {
+      const { rows } = await database.query<{ reservation_id: string }>(
+        `SELECT reservation_id FROM reservations WHERE event_id = $1 AND status = 'EXPIRED'`,
+        [event_id],
+      );
+      const [first] = rows;
+      if (!first) return false;
+      const { status } = await system.client.workflow.getHandle(first.reservation_id).describe();
+      return status.name === 'COMPLETED';
     });
-    await until(
-      'it has ended',
-      async () => (await system.stores.redis.exists(seatLock(event_id, seat_ids[0] ?? ''))) === 0,
-    );
-    await holdUp();
+    await holdUpSeats(slow, event_id);
     expect((await ask()).status).toBe(503);
     const repeat = ask();
     await Promise.race([repeat, delay(300)]);
