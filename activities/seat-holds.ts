@@ -56,7 +56,8 @@ const GRANT = `fence, price, currency, created_at, expires_at,
  * Locks rows in one order, whatever order the buyer named, so that no two holds wait for each other. They are found by
  * their key alone and judged once they are locked, as they are by then: a condition on the status would let the planner
  * read all free seats of the event. All seats or no reservation. The user's seats are counted last, and only where the
- * event has a limit (see count_seats_of_user). A reservation that has ended (see RELEASE) stays ended: an INSERT that
+ * event has a limit (see count_seats_of_user). The hold begins after all of that, however long it waited for locks: its
+ * buyer has all of its time, and the workflow knows when it was granted. A reservation that has ended (see RELEASE) stays ended: an INSERT that
  * comes late conflicts with it.
  */
 const HOLD = `
@@ -66,15 +67,18 @@ WITH wanted AS (
   SELECT fence, price FROM wanted WHERE event_id = $2 AND status = 'AVAILABLE'
 ), event AS (
   SELECT currency, seats_per_user FROM events WHERE event_id = $2
-), granted AS (
-  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence,
-                            created_at, expires_at, release_at)
-  SELECT $1, $2, $4, $3, sum(price), event.currency, 'HELD', max(fence) + 1,
-         now(), now() + make_interval(secs => $5), now() + make_interval(secs => $5)
+), won AS (
+  SELECT sum(price) AS price, event.currency, max(fence) + 1 AS fence, clock_timestamp() AS at
   FROM free, event GROUP BY event.currency, event.seats_per_user
   HAVING CASE WHEN count(*) < cardinality($3::varchar[]) THEN false
               WHEN event.seats_per_user IS NULL THEN true
               ELSE count_seats_of_user($2, $4) + count(*) <= event.seats_per_user END
+), granted AS (
+  INSERT INTO reservations (reservation_id, event_id, user_id, seat_ids, price, currency, status, fence,
+                            created_at, expires_at, release_at)
+  SELECT $1, $2, $4, $3, price, currency, 'HELD', fence,
+         at, at + make_interval(secs => $5), at + make_interval(secs => $5)
+  FROM won
   ON CONFLICT (reservation_id) DO UPDATE SET status = 'HELD', fence = excluded.fence, release_at = NULL
   WHERE $6 AND reservations.status = 'EXPIRED'
   RETURNING fence, price, currency, created_at, expires_at

@@ -155,6 +155,23 @@ test('buyers who name the same seats in opposite orders never wait for each othe
   expect(results.filter((result) => 'hold' in result)).toHaveLength(1);
 });
 
+test('a hold that had to wait for its seats begins when it has them, and so has all of its time', async () => {
+  const { event_id, seat_ids } = await addEvent(stores.database, 1);
+  const inTheWay = await stores.database.connect();
+  await inTheWay.query('BEGIN');
+  await inTheWay.query('SELECT 1 FROM seats WHERE event_id = $1 FOR UPDATE', [event_id]);
+  const holding = holds.holdSeats(request('res_waited', event_id, seat_ids));
+  await waiting(1);
+  const { rows } = await inTheWay.query<{ freed_at: Date }>('SELECT clock_timestamp() AS freed_at');
+  await inTheWay.query('COMMIT');
+  inTheWay.release();
+  const result = await holding;
+  if (!('hold' in result)) throw new Error('not held');
+  const [from, to] = [Date.parse(result.hold.created_at), Date.parse(result.hold.expires_at)];
+  expect(from).toBeGreaterThanOrEqual(rows[0]?.freed_at.getTime() ?? Infinity);
+  expect(to - from).toBe(600_000);
+});
+
 test('a hold with one seat that is taken holds none, and names that one', async () => {
   const { event_id, seat_ids } = await addEvent(stores.database, 3);
   await holds.holdSeats(request('res_first', event_id, seat_ids.slice(1, 2)));
