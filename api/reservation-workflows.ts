@@ -112,6 +112,7 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
   async function start(reservationId: string, input: ReservationInput): Promise<Reserved> {
     const { event_id, user_id, seat_ids, answer_within_ms } = input;
     const outcome = outcomes.expect(reservationId, answer_within_ms); // what is granted later is given up
+    const answerBy = performance.now() + answer_within_ms;
     const reservation = await within(TEMPORAL_DEADLINE_MS, () =>
       client.workflow.start('reservation', {
         workflowId: reservationId,
@@ -131,7 +132,8 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
       }),
     );
     if (!reservation.eagerlyStarted) {
-      return within(TEMPORAL_DEADLINE_MS, () => reservation.executeUpdate(claim));
+      const asked = { answer_within_ms: Math.max(0, Math.ceil(answerBy - performance.now())) };
+      return within(TEMPORAL_DEADLINE_MS, () => reservation.executeUpdate(claim, { args: [asked] }));
     }
     const reserved = await outcome;
     if (!reserved) throw new OutcomeUnknown('the hold took too long');

@@ -35,7 +35,7 @@ export class Inbox {
   /** Set before the first await of an ending: whatever is asked for after it is refused with the reason. */
   ending: Ending | undefined;
   releaseAsked = false;
-  /** Until when the client that asked last waits for its answer, by the server's clock. */
+  /** Until when a client waits for the hold's outcome, by the server's clock. */
   awaitedUntilMs: number;
   /** To be settled in order; the first is being settled. */
   readonly payments: Payment[] = [];
@@ -52,9 +52,10 @@ export class Inbox {
     this.awaitedUntilMs = workflowInfo().startTime.getTime() + answerWithinMs;
     CancellationScope.current().cancelRequested.catch(() => (this.releaseAsked = true));
     setHandler(messages.stage, () => this.stage);
-    setHandler(messages.claim, () => {
-      this.awaitedUntilMs = Date.now() + messages.ANSWER_WITHIN_MS;
-      return recorded(() => this.reserved);
+    setHandler(messages.claim, (asked) => {
+      const answerBy = Date.now() + (asked?.answer_within_ms ?? messages.ANSWER_WITHIN_MS);
+      this.awaitedUntilMs = Math.max(this.awaitedUntilMs, answerBy);
+      return recorded(() => (this.ending === 'RELEASED' ? { status: 'FAILED' } : this.reserved));
     });
     setHandler(
       messages.pay,

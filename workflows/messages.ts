@@ -21,7 +21,7 @@ export interface ReservationInput {
   user_id: string;
   seat_ids: string[];
   hold_seconds: number;
-  /** What is left of the client's patience when the workflow is started: a hold granted later may be nobody's. */
+  /** What is left of the client's patience when this is sent: a hold granted later may be nobody's. */
   answer_within_ms: number;
 }
 
@@ -43,8 +43,11 @@ export type PaymentOutcome =
   | { status: 'FAILED'; booking_id: string; failure: Failure }
   | { status: 'TOO_LATE' };
 
-/** Asks for the hold's outcome. A hold that was granted after its client gave up stays only if it is asked for. */
-export const claim = defineUpdate<Reserved>('claim');
+/**
+ * Asks for the hold's outcome. A hold that was granted after its client gave up stays only if it is asked for, and only
+ * where it is granted while whoever asks still waits. Nothing is sent with it in older histories.
+ */
+export const claim = defineUpdate<Reserved, [Pick<ReservationInput, 'answer_within_ms'> | undefined]>('claim');
 
 /** A token to charge: accepted only while it can still be honoured, and answered when the payment is settled. */
 export const pay = defineUpdate<PaymentOutcome, [{ payment_token: string }]>('pay');

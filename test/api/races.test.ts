@@ -1,6 +1,7 @@
 /** Many at once, over HTTP: who wins, who is told what, and that it is so. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
+import { WithStartWorkflowOperation } from '@temporalio/client';
 import type { PoolClient } from 'pg';
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
 import { Admission } from '../../api/admission.ts';
@@ -10,7 +11,7 @@ import { buyerAt, insist, type Buyer, type ProblemBody, type Reply } from '../su
 import { expectNoFaults } from '../support/expect-no-faults.ts';
 import { addEvent } from '../support/house.ts';
 import { watchLag } from '../support/in-time.ts';
-import { ANSWER_WITHIN_MS } from '../../workflows/messages.ts';
+import { ANSWER_WITHIN_MS, TaskQueues, claim } from '../../workflows/messages.ts';
 import { replayReservations } from '../support/replays.ts';
 import { startApi, startSystem, workflowBundle } from '../support/system.ts';
 import { until } from '../support/until.ts';
@@ -221,6 +222,32 @@ test('a hold that comes after the wait for it, and so is given up, is not told a
   const { status } = await buyerAt(late.url).holdOnce(event_id, seat_ids, 'ann');
   await late.stop();
   expect(status).toBe(503);
+});
+
+test('a hold is given up where its statement began in time, and was granted when who claimed it had left', async () => {
+  const { event_id, seat_ids } = await addEvent(system.stores.database, 1);
+  const patience = { answer_within_ms: 300 };
+  const slow = await system.stores.database.connect();
+  try {
+    await holdUpSeats(slow, event_id);
+    const askedAt = performance.now();
+    const workflowId = `res_${randomUUID()}`;
+    const claimed = system.client.workflow.executeUpdateWithStart(claim, {
+      args: [patience],
+      startWorkflowOperation: new WithStartWorkflowOperation('reservation', {
+        workflowId,
+        taskQueue: TaskQueues.reservations,
+        args: [{ event_id, user_id: 'ann', seat_ids, hold_seconds: 10, ...patience }],
+        workflowIdConflictPolicy: 'FAIL',
+      }),
+    });
+    await until('its client has left', async () => performance.now() > askedAt + 2 * patience.answer_within_ms);
+    await slow.query('ROLLBACK');
+    expect(await claimed).toMatchObject({ status: 'HELD' });
+    expect(await system.client.workflow.getHandle(workflowId).result()).toBe('RELEASED');
+  } finally {
+    slow.release(true);
+  }
 });
 
 test('a payment that was accepted in time and is being rescued is told alike to its repeat', async () => {

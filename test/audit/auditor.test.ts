@@ -96,11 +96,13 @@ let reservations = 0;
 
 async function hold(event_id: string, seat_ids: string[], hold_seconds: number): Promise<WorkflowHandle> {
   const workflowId = `res_audited_${++reservations}`;
+  const input = { event_id, user_id: 'ann', seat_ids, hold_seconds, answer_within_ms: 10_000 };
   const reserved = await temporal.workflow.executeUpdateWithStart(claim, {
+    args: [input],
     startWorkflowOperation: new WithStartWorkflowOperation('reservation', {
       workflowId,
       taskQueue: TaskQueues.reservations,
-      args: [{ event_id, user_id: 'ann', seat_ids, hold_seconds, answer_within_ms: 10_000 }],
+      args: [input],
       workflowIdConflictPolicy: 'FAIL',
       typedSearchAttributes: [{ key: searchAttributes.EventId, value: event_id }],
     }),

@@ -32,7 +32,7 @@ import type { SharedClock } from './shared-clock.ts';
 
 const MINUTE_MS = 60_000;
 const HOLD_SECONDS = 600;
-const ANSWER_WITHIN_MS = 60_000;
+const PATIENCE = { answer_within_ms: 60_000 };
 /** After it every fault is over, every mail given up and every hold at its end. */
 const LONG_ENOUGH_MS = 180 * MINUTE_MS;
 /** Long enough for a step to follow another; a sequence that fails once is to fail again when it is shrunk. */
@@ -184,7 +184,7 @@ export class World {
     const { workflow, reserved, releases, payments } = reservation;
     switch (command.does) {
       case 'claim':
-        reserved.push(toAnswer(workflow.executeUpdate(claim)));
+        reserved.push(toAnswer(workflow.executeUpdate(claim, { args: [PATIENCE] })));
         break;
       case 'pay':
         this.#pay(reservation, randomUUID(), command.token);
@@ -215,12 +215,14 @@ export class World {
       user_id: 'ann',
       seat_ids,
       hold_seconds: HOLD_SECONDS,
-      answer_within_ms: ANSWER_WITHIN_MS,
+      ...PATIENCE,
     };
     const { workflow: workflows } = new Client({ connection: this.#outside.connection });
     const workflow = workflows.getHandle(reservation_id);
     const start = { workflowId: reservation_id, taskQueue: TaskQueues.reservations, args: [input] };
-    const reserved = workflows.start('reservation', start).then(() => workflow.executeUpdate(claim));
+    const reserved = workflows
+      .start('reservation', start)
+      .then(() => workflow.executeUpdate(claim, { args: [PATIENCE] }));
     this.reservations.push({
       reservation_id,
       seat_ids,

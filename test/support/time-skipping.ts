@@ -40,6 +40,7 @@ export async function startTimeSkipping(activities: Activities) {
     reserve(input: ReservationInput) {
       const workflowId = `res_${randomUUID()}`;
       const reserved = env.client.workflow.executeUpdateWithStart(claim, {
+        args: [input],
         startWorkflowOperation: new WithStartWorkflowOperation('reservation', {
           workflowId,
           taskQueue: TaskQueues.reservations,

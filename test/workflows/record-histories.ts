@@ -80,7 +80,7 @@ export async function recordHistories(folder: string): Promise<void> {
       workflowTaskTimeout: TASK_MS,
       workflowIdConflictPolicy: 'FAIL',
     });
-    await client.workflow.executeUpdateWithStart(claim, { startWorkflowOperation });
+    await client.workflow.executeUpdateWithStart(claim, { args: [input], startWorkflowOperation });
     return client.workflow.getHandle(workflowId);
   }
 
@@ -127,7 +127,7 @@ export async function recordHistories(folder: string): Promise<void> {
   await stores.database.query(`UPDATE seats SET status = 'BOOKED' WHERE seat_id = $1`, [SEAT]);
   await record('refused', nothing);
   late.set('unlock res_claimed-while-unlocked', () =>
-    client.workflow.getHandle('res_claimed-while-unlocked').executeUpdate(claim),
+    client.workflow.getHandle('res_claimed-while-unlocked').executeUpdate(claim, { args: [input] }),
   );
   await record('claimed-while-unlocked', nothing);
 
