@@ -45,7 +45,7 @@ export const scopeOf = ({ user_id }: Caller, call: string) => (user_id === undef
 const CLOCK_TOLERANCE_SECONDS = 5;
 /**
  * A token that was good is not verified again for this long, nor past its `exp`. So a withdrawn key lives on for at most
- * ten minutes: five of the set, and five of a token that is believed.
+ * ten minutes, five of the set and five of a token that is believed, or until its server is back.
  */
 const VERIFIED_FOR_MS = 5 * 60_000;
 const VERIFIED_CHARACTERS = 16 * 1024 * 1024;
@@ -54,7 +54,7 @@ const LONGEST_TOKEN = 8 * 1024;
 const KEYS_DEADLINE_MS = 2_000;
 /** Keys older than this are asked for again before a token is verified with them. */
 const KEYS_FRESH_MS = 5 * 60_000;
-/** A key id that is not known asks for new keys, but not more often than this. */
+/** A key id that is not known asks for new keys, and so does a failure to get them, but not more often than this. */
 const KEYS_COOLDOWN_MS = 10_000;
 
 type KeySettings = Pick<Settings, 'JWT_SECRET' | 'JWKS_URL' | 'JWT_ISSUER' | 'JWT_AUDIENCE'>;
@@ -90,14 +90,15 @@ function keySetAt(url: URL, log: Logger): JWTVerifyGetKey {
     cooldownDuration: KEYS_COOLDOWN_MS,
     cacheMaxAge: Number.POSITIVE_INFINITY,
   });
-  let askedAt = Date.now();
+  let freshUntil = Date.now() + KEYS_FRESH_MS;
   let asked = Promise.resolve();
   return async (header, token) => {
-    if (Date.now() - askedAt > KEYS_FRESH_MS && keys.jwks()) {
-      askedAt = Date.now();
-      asked = keys
-        .reload()
-        .catch((error: unknown) => log.warn({ err: error }, 'the key server is away: its old keys go on'));
+    if (Date.now() > freshUntil && keys.jwks()) {
+      freshUntil = Date.now() + KEYS_FRESH_MS;
+      asked = keys.reload().catch((error: unknown) => {
+        freshUntil = Date.now() + KEYS_COOLDOWN_MS;
+        log.warn({ err: error }, 'the key server is away: its old keys go on');
+      });
     }
     await asked;
     try {

@@ -143,6 +143,18 @@ describe('with a key set', () => {
     expect(await Promise.all(late)).toEqual([401, 401]);
   });
 
+  test('nor one that comes soon after the key server was asked in vain', async () => {
+    vi.useFakeTimers({ toFake: ['Date'] });
+    const idle = authenticator({ JWKS_URL });
+    expect(await idle(`Bearer ${tokenOf('ann')}`)).toMatchObject({ user_id: 'ann' });
+    served = undefined;
+    vi.setSystemTime(Date.now() + 5 * 60_000 + 1_000);
+    expect(await idle(`Bearer ${tokenOf('bob')}`)).toMatchObject({ user_id: 'bob' });
+    served = { keys: [{ ...rsaKeys().publicKey.export({ format: 'jwk' }), kid: 'second', alg: 'RS256' }] };
+    vi.setSystemTime(Date.now() + 11_000);
+    expect(await refusal(idle, tokenOf('carl'))).toBe(401);
+  });
+
   test('a key server that says nothing is waited for two seconds, by all new tokens together', async () => {
     vi.useFakeTimers({ toFake: ['Date'] });
     const waiting = authenticator({ JWKS_URL });
