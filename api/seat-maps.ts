@@ -121,10 +121,10 @@ export function createSeatMaps(redis: Redis, queries: Queries, stream: SeatStrea
       const key = eventMap(entry.event.event_id, showTime);
       const context = { entry, showTime, layout };
       const map = maps.get(key);
-      if (map?.layout.id !== layout.id) {
-        return maps.forceFetch(key, { context, forceRefresh: true, ...patience(maps, key, PATIENCE_MS) });
-      }
-      if (Date.now() - map.read_at_ms > REFRESH_MS) void maps.fetch(key, { context, forceRefresh: true });
+      const refresh = () => maps.forceFetch(key, { context, forceRefresh: true, ...patience(maps, key, PATIENCE_MS) });
+      if (map?.layout.id !== layout.id) return refresh();
+      // With a deadline all the same: who comes once this map is stale waits for the refresh that is under way.
+      if (Date.now() - map.read_at_ms > REFRESH_MS) refresh().catch(() => undefined);
       return map;
     },
 

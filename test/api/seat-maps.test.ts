@@ -1,6 +1,7 @@
 /** The seat map as it is read ten thousand times a second: cheap, and never more than five seconds old. */
 import { once } from 'node:events';
 import { connect } from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, onTestFinished, test, vi } from 'vitest';
 import { createCatalog } from '../../api/catalog.ts';
 import { createQueries } from '../../api/queries.ts';
@@ -118,6 +119,28 @@ test('nobody waits for a map that is read all the time: it is made anew before i
   await until('the next map to be asked for', async () => query.mock.calls.length === 1);
   await writer.query(`UPDATE seats SET status = 'HELD' WHERE event_id = '${event_id}'; COMMIT`);
   await until('the next map', async () => (await etagOf(readMap())) !== first, 900);
+});
+
+test('a map goes on within its patience where PostgreSQL is held up just as the map is made anew', async () => {
+  const { database, redis, redisUrl } = system.stores;
+  const { event_id } = await addEvent(database, 5);
+  const queries = createQueries(database);
+  const stream = createSeatStream(redisUrl, redis, log);
+  onTestFinished(() => stream.close());
+  const seatMaps = createSeatMaps(redis, queries, stream);
+  const entry = await createCatalog(queries).get(event_id);
+  if (!entry) throw new Error('the event is there');
+  const first = await seatMaps.get(entry, undefined);
+  const writer = await database.connect();
+  onTestFinished(() => writer.release(true));
+  await writer.query('BEGIN; LOCK TABLE seats');
+  vi.useFakeTimers({ toFake: ['Date'], now: Date.now() + 4_000 });
+  expect(await seatMaps.get(entry, undefined)).toBe(first);
+  vi.useRealTimers();
+  const now = performance.now.bind(performance);
+  vi.spyOn(performance, 'now').mockImplementation(() => now() + 6_000); // by which the map is stale
+  await delay(2); // the cache looks at the clock once in a millisecond
+  expect(await Promise.race([seatMaps.get(entry, undefined), delay(1_500)])).toBe(first);
 });
 
 test('what is sent of a map is ready when the next one takes its place; the rest is made when it is asked for', async () => {
