@@ -37,7 +37,7 @@ interface Span {
 
 /** How many came and how many were let in, in the last spans of time. */
 class Demand {
-  readonly #spans: Span[] = [];
+  #spans: Span[] = [];
   #current: Span = { arrived: 0, admitted: 0 };
   #spanEndsAt = 0;
 
@@ -60,9 +60,8 @@ class Demand {
   #roll(): void {
     const now = performance.now();
     if (now < this.#spanEndsAt) return;
-    if (now >= this.#spanEndsAt + SPAN_MS) this.#spans.length = 0; // nobody came for a while
-    this.#spans.push(this.#current);
-    if (this.#spans.length > SPANS) this.#spans.shift();
+    const nobodyCame = now >= this.#spanEndsAt + SPAN_MS;
+    this.#spans = nobodyCame ? [] : [...this.#spans, this.#current].slice(-SPANS);
     this.#current = { arrived: 0, admitted: 0 };
     this.#spanEndsAt = now + SPAN_MS;
   }
