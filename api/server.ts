@@ -46,6 +46,10 @@ await runProcess('api', async (config, log) => {
     seats: outcomes.observe(createSeatActivities(database, seatLocks)),
   });
   const running = worker.run();
+  running.catch((error: unknown) => {
+    log.fatal({ err: error }, 'the worker failed');
+    process.exit(1);
+  });
   const queries = createQueries(database);
   const seatStream = createSeatStream(config.REDIS_URL, redis, log);
   const client = new Client({ connection, namespace, dataConverter });

@@ -27,13 +27,16 @@ export async function runProcess(
     stopWhenTold(service, log);
     process.send?.('ready');
   } catch (error) {
-    console.error(error instanceof ConfigError ? error.message : `${name} could not start:`, ...describe(error));
-    process.exit(1);
+    exitBecause(`${name} could not start`, error);
   }
 }
 
-const describe = (error: unknown) =>
-  error instanceof ConfigError ? [] : [error instanceof Error ? error.message : error];
+/** Says in one line why a process ends here: a wrong setting says so itself. */
+export function exitBecause(what: string, error: unknown): never {
+  const reason = error instanceof Error ? error.message : String(error);
+  console.error(error instanceof ConfigError ? reason : `${what}: ${reason}`);
+  process.exit(1);
+}
 
 function stopWhenTold(service: Service, log: Logger): void {
   let stopping = false;

@@ -153,16 +153,16 @@ describe('addresses', () => {
   });
 });
 
-test.each(['start', 'api', 'worker'])(
-  'npm run %s with a wrong setting ends with code 1 and one line',
-  async (script) => {
-    const command = npm(['run', '--silent', script], { ...ADDRESSES, DATA_DIR: dataDir, HOLD_SECONDS: 'secret' });
-    expect(await command.ended).toBe(1);
-    const lines = `${command.said.stdout}${command.said.stderr}`.trim().split('\n');
-    const isProgress = (line: string) => line.endsWith(' …');
-    expect(lines.filter((line) => !isProgress(line))).toEqual([
-      expect.stringContaining('HOLD_SECONDS is wrong: set it'),
-    ]);
-    expect(command.said.stderr).not.toContain('secret');
-  },
-);
+test.each<[string, ...string[]]>([
+  ['run', '--silent', 'start'],
+  ['run', '--silent', 'api'],
+  ['run', '--silent', 'worker'],
+  ['exec', '--call', 'node dist/db/main.js'],
+])('npm %s %s "%s" with a wrong setting ends with code 1 and one line', async (...args) => {
+  const command = npm(args, { ...ADDRESSES, DATA_DIR: dataDir, HOLD_SECONDS: 'secret' });
+  expect(await command.ended).toBe(1);
+  const lines = `${command.said.stdout}${command.said.stderr}`.trim().split('\n');
+  const isProgress = (line: string) => line.endsWith(' …');
+  expect(lines.filter((line) => !isProgress(line))).toEqual([expect.stringContaining('HOLD_SECONDS is wrong: set it')]);
+  expect(command.said.stderr).not.toContain('secret');
+});
