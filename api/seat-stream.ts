@@ -55,6 +55,12 @@ export function compareIds(a: string, b: string): number {
   return aMs - bMs || aNumber - bNumber;
 }
 
+/** Where a viewer is: the id of the last change that he knows of, and the layout of the map that he has. */
+export const positionIn = ({ layout_version }: { layout_version: number }, id: string) => `${id}-${layout_version}`;
+
+/** Not a number where a position names none. */
+export const layoutVersionOf = (position: string | undefined) => Number(position?.split('-')[3]);
+
 type Entry = [place: string, fields: string[]];
 
 const isGap = ([, fields]: Entry) => fields[0] === SEAT_CHANGES_GAP;

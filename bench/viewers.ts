@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Sample } from './load.ts';
 
 /** An event's id begins with the millisecond at which the change was announced, right after it was committed. */
-const EVENT_ID = /id: (\d+)-\d+\nevent:/g;
+const EVENT_ID = /id: (\d+)-\S+\nevent:/g;
 
 /** Opens `count` streams of an event; each event received is a sample. */
 export async function watch(url: URL, count: number) {

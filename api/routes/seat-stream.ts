@@ -4,7 +4,15 @@ import type { CatalogEntry } from '../catalog.ts';
 import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
 import { refusals, unavailable } from '../problems.ts';
 import { packedStatus } from '../seat-layout.ts';
-import { Batch, compareIds, type NumberedChange, type SeatStream, type Telling } from '../seat-stream.ts';
+import {
+  Batch,
+  compareIds,
+  layoutVersionOf,
+  positionIn,
+  type NumberedChange,
+  type SeatStream,
+  type Telling,
+} from '../seat-stream.ts';
 
 /** A process serves this many live viewers; one who reads too slowly to keep up is let go. */
 const MAX_VIEWERS = 20_000;
@@ -13,8 +21,8 @@ const KEEP_ALIVE_MS = 15_000;
 /** How often it is looked whether the events that are watched are still laid out as they were. */
 const LOOK_MS = 1_000;
 
-/** See {@link NumberedChange}; the run is missing where Redis was away. */
-const STREAM_ID = /^[0-9]{1,15}-[0-9]{1,15}(-[0-9a-f]{8})?$/;
+/** See {@link positionIn}; the run is missing where Redis was away. */
+const STREAM_ID = /^[0-9]{1,15}-[0-9]{1,15}(-[0-9a-f]{8})?(-[0-9]{1,10})?$/;
 
 const StreamQuery = Type.Object(
   {
@@ -30,45 +38,42 @@ const StreamQuery = Type.Object(
   { additionalProperties: false },
 );
 
-const seatFrame = ({ id, change }: NumberedChange) => `id: ${id}\nevent: seat\ndata: ${JSON.stringify(change)}\n\n`;
-/** Its reader has an id to go on from. */
-const LAID_OUT_ANEW = 'event: reset\ndata: {}\n\n';
-const resetFrame = (id: string) => `id: ${id}\n${LAID_OUT_ANEW}`;
-
 /** A `seat` event for each change of the show. */
-const tellSeats = ({ seats, layout_version }: CatalogEntry, show: string | undefined): Telling => ({
-  key: `seat ${layout_version} ${show}`,
+const tellSeats = (entry: CatalogEntry, show: string | undefined): Telling => ({
+  key: `seat ${entry.layout_version} ${show}`,
   toText: (changes) =>
     changes
-      .filter(({ change }) => show === undefined || seats.get(change.seat_id) === show)
-      .map(seatFrame)
+      .filter(({ change }) => show === undefined || entry.seats.get(change.seat_id) === show)
+      .map(({ id, change }) => `id: ${positionIn(entry, id)}\nevent: seat\ndata: ${JSON.stringify(change)}\n\n`)
       .join(''),
 });
 
 /** One `delta` event for all changes that came together. */
-const tellDeltas = ({ layouts }: CatalogEntry, show: string | undefined): Telling => {
-  const layout = layouts.get(show);
+const tellDeltas = (entry: CatalogEntry, show: string | undefined): Telling => {
+  const layout = entry.layouts.get(show);
   return {
-    key: `delta ${layout?.id}`,
+    key: `delta ${entry.layout_version} ${show}`,
     toText: (changes) => {
       const deltas = changes.flatMap(({ change }) => {
         const place = layout?.indexOf.get(change.seat_id);
         return place === undefined ? [] : [[place, packedStatus(change.status)]];
       });
-      return deltas.length === 0 ? '' : `id: ${changes.at(-1)?.id}\nevent: delta\ndata: ${JSON.stringify(deltas)}\n\n`;
+      const id = positionIn(entry, changes.at(-1)?.id ?? '');
+      return deltas.length === 0 ? '' : `id: ${id}\nevent: delta\ndata: ${JSON.stringify(deltas)}\n\n`;
     },
   };
 };
 
 interface Watching {
   stream: SeatStream;
-  eventId: string;
+  entry: CatalogEntry;
   telling: Telling;
   lastEventId: string | undefined;
 }
 
 /** Tells one viewer from where it was, or from now: first what it missed, then what comes, each change once. */
-async function serveViewer(response: ServerResponse, { stream, eventId, telling, lastEventId }: Watching) {
+async function serveViewer(response: ServerResponse, { stream, entry, telling, lastEventId }: Watching) {
+  const { event_id } = entry.event;
   let sent = lastEventId ?? '0-0';
   let early: Batch[] | undefined = [];
   const write = (text: string | Buffer) => {
@@ -85,9 +90,9 @@ async function serveViewer(response: ServerResponse, { stream, eventId, telling,
   };
   const reset = (id: string) => {
     sent = id;
-    write(resetFrame(id));
+    write(`id: ${positionIn(entry, id)}\nevent: reset\ndata: {}\n\n`);
   };
-  const { now, stop } = stream.watch(eventId, {
+  const { now, stop } = stream.watch(event_id, {
     changes: (batch) => (early ? early.push(batch) : send(batch)),
     reset,
   });
@@ -96,9 +101,10 @@ async function serveViewer(response: ServerResponse, { stream, eventId, telling,
   if (response.closed) return;
   if (lastEventId === undefined) {
     sent = id;
-    write(`id: ${id}\n\n`);
+    write(`id: ${positionIn(entry, id)}\n\n`);
   } else {
-    const missed = await stream.changesAfter(eventId, lastEventId).catch(() => undefined);
+    const isLaidOutAlike = layoutVersionOf(lastEventId) === entry.layout_version;
+    const missed = isLaidOutAlike && (await stream.changesAfter(event_id, lastEventId).catch(() => undefined));
     if (missed) send(new Batch(missed));
     else reset(id);
   }
@@ -114,7 +120,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
   /** By response, how the event was laid out when its viewer came. */
   const viewers = new Map<ServerResponse, CatalogEntry>();
 
-  /** Who came before his event was laid out anew would be told of other seats: he reads the map again, and comes back. */
+  /** Who came before his event was laid out anew would be told of other seats: when he comes back, he reads the map again. */
   async function letGoOfOldLayouts(): Promise<void> {
     const events = new Set(Array.from(viewers.values(), ({ event }) => event.event_id));
     const entries = await Promise.all(Array.from(events, (id) => catalog.get(id).catch(() => undefined)));
@@ -122,7 +128,7 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
     for (const [response, { event, layout_version }] of viewers) {
       if ((versions.get(event.event_id) ?? 0) <= layout_version) continue;
       viewers.delete(response);
-      response.end(LAID_OUT_ANEW);
+      response.end();
     }
   }
 
@@ -174,13 +180,16 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
         'x-accel-buffering': 'no',
       });
       response.write('retry: 1000\n\n');
+      const lastEventId = resumePoint(headers['last-event-id'] ?? query.last_event_id);
+      // His map is newer than what is known here: he comes again until it is known.
+      if (layoutVersionOf(lastEventId) > entry.layout_version) return void response.end();
       viewers.set(response, entry);
       response.on('close', () => viewers.delete(response));
       await serveViewer(response, {
         stream: seatStream,
-        eventId: params.event_id,
+        entry,
         telling: query.format === 'compact' ? tellDeltas(entry, show) : tellSeats(entry, show),
-        lastEventId: resumePoint(headers['last-event-id'] ?? query.last_event_id),
+        lastEventId,
       });
     },
   );

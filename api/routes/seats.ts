@@ -2,12 +2,14 @@ import type { FastifyReply } from 'fastify';
 import { LRUCache } from 'lru-cache';
 import { Type, type Static } from 'typebox';
 import { Id, Seat } from '../../domain/model.ts';
+import type { CatalogEntry } from '../catalog.ts';
 import { EventParams, requireEvent, requireShow, type Api, type ApiDependencies } from '../http.ts';
 import type { PublicAnswer, MicroCache } from '../micro-cache.ts';
 import { VALIDATED, withHeaders } from '../openapi.ts';
 import { Problem, refusals } from '../problems.ts';
 import type { SeatLayout } from '../seat-layout.ts';
 import { SEAT_MAP_TTL_MS, encode, type Encoding, type SeatMap } from '../seat-maps.ts';
+import { positionIn } from '../seat-stream.ts';
 
 /** Layouts in memory, in one encoding each: of 50,000 seats about 7 MB, or half a megabyte where it is compressed. */
 const MAX_LAYOUTS = 20;
@@ -86,7 +88,10 @@ function layoutPath(eventId: string, layoutId: string, showTime: string | undefi
 const JSON_TYPE = 'application/json; charset=utf-8';
 const MAP_HEADERS = {
   ...VALIDATED,
-  'Seat-Stream-Position': { type: 'string', description: 'Where the live changes go on, as `Last-Event-ID`' },
+  'Seat-Stream-Position': {
+    type: 'string',
+    description: 'Where the live changes go on, as `Last-Event-ID`; its last number is that of the layout',
+  },
 };
 const COMPACT_TYPE = 'application/vnd.holdfast.seat-statuses';
 
@@ -100,7 +105,7 @@ export async function seatRoutes(
     fetchMethod: (_key, _before, { context: { layout, encoding } }) => encode(layout.json, encoding),
   });
 
-  async function sendMap(reply: FastifyReply, eventId: string, map: SeatMap, query: Static<typeof SeatsQuery>) {
+  async function sendMap(reply: FastifyReply, entry: CatalogEntry, map: SeatMap, query: Static<typeof SeatsQuery>) {
     const { format, show_time } = query;
     const encoding = negotiate(reply.request.headers['accept-encoding']);
     const body = await seatMaps.bodyOf({ map, format, encoding });
@@ -108,9 +113,12 @@ export async function seatRoutes(
     const secondsLeft = Math.floor((expiresAtMs - Date.now()) / 1_000);
     const keep = (answer: PublicAnswer) =>
       microCache.keep(reply.request.raw, answer, expiresAtMs - secondsLeft * 1_000);
-    reply.headers({ 'cache-control': cacheControl(secondsLeft), 'seat-stream-position': map.position });
+    reply.headers({
+      'cache-control': cacheControl(secondsLeft),
+      'seat-stream-position': positionIn(entry, map.position),
+    });
     if (format === 'full') return sendEncoded(reply, { media_type: JSON_TYPE, tag: map.tag, encoding, body }, keep);
-    reply.header('link', `<${layoutPath(eventId, map.layout.id, show_time)}>; rel="describedby"`);
+    reply.header('link', `<${layoutPath(entry.event.event_id, map.layout.id, show_time)}>; rel="describedby"`);
     return sendEncoded(reply, { media_type: COMPACT_TYPE, tag: `${map.tag}-compact`, encoding, body }, keep);
   }
 
@@ -149,7 +157,7 @@ export async function seatRoutes(
     async ({ params, query }, reply) => {
       const entry = await requireEvent(catalog, params.event_id);
       const map = await seatMaps.get(entry, requireShow(entry, query.show_time));
-      return sendMap(reply, params.event_id, map, query);
+      return sendMap(reply, entry, map, query);
     },
   );
 

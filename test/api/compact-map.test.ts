@@ -22,7 +22,7 @@ test('the compact map with its layout says what the full map says, in two bits a
   const map = await get('/api/v1/events/demo-stadium/seats?format=compact');
   const packed = Buffer.from(await map.arrayBuffer());
   expect(packed.length).toBe(12_500);
-  expect(map.headers.get('seat-stream-position')).toMatch(/^\d+-\d+-\w{8}$/);
+  expect(map.headers.get('seat-stream-position')).toMatch(/^\d+-\d+-\w{8}-\d+$/);
 
   const path = /<(.*)>; rel="describedby"/.exec(map.headers.get('link') ?? '')?.[1] ?? '';
   const layout = await get(path);

@@ -2,6 +2,7 @@
 import { once } from 'node:events';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createSeatLocks } from '../../activities/seat-locks.ts';
+import { layoutVersionOf } from '../../api/seat-stream.ts';
 import { seatChanges } from '../../domain/redis-keys.ts';
 import { connectRedis } from '../../runtime/connections.ts';
 import { buyerAt } from '../support/buyer.ts';
@@ -41,9 +42,10 @@ async function flood(eventId: string, seat: string, times: number) {
 
 const idsOf = ({ events }: SeatViewer) => events.filter(({ event }) => event === 'seat').map(({ id }) => id);
 async function allIds(eventId: string) {
-  const { redis } = system.stores;
+  const { redis, database } = system.stores;
   const run = /^run_id:(\w{8})/m.exec(await redis.info('server'))?.[1];
-  return (await redis.xrange(seatChanges(eventId), '-', '+')).map(([place]) => `${place}-${run}`);
+  const { rows } = await database.query('SELECT layout_version AS layout FROM events WHERE event_id = $1', [eventId]);
+  return (await redis.xrange(seatChanges(eventId), '-', '+')).map(([place]) => `${place}-${run}-${rows[0]?.layout}`);
 }
 
 test('a viewer is told of holds, releases, bookings and expiries in order, each with an id that rises', async () => {
@@ -260,13 +262,40 @@ test('viewers are told when the seats are laid out anew: by places, of the layou
   const { event_id, seat_ids, hold } = await openHouse(1);
   const before = await view(event_id, undefined, '?format=compact');
   await addSeats(system.stores.database, event_id, 1, '0'); // a row in front
-  await until('a reset', async () => before.events.length > 0, 20_000);
-  expect(before.events).toMatchObject([{ event: 'reset', data: {} }]);
   await before.ended;
   const after = await view(event_id, before.lastEventId(), '?format=compact');
   await hold(...seat_ids);
-  await until('a change', async () => after.events.length > 0);
-  expect(after.events[0]).toMatchObject({ event: 'delta', data: [[1, 1]] });
+  await until('a change', async () => after.events.length > 1);
+  expect(after.events).toMatchObject([{ event: 'reset' }, { event: 'delta', data: [[1, 1]] }]);
+});
+
+test('also a viewer who was away meanwhile, and one whose map another server knows already', async () => {
+  const { event_id, seat_ids, hold } = await openHouse(2);
+  const [one = '', two = ''] = seat_ids;
+  const positionAt = async (url: string) => {
+    const asks = { origin: 'https://tickets.example' }; // which the microcache leaves alone
+    const { headers } = await fetch(`${url}/api/v1/events/${event_id}/seats`, { headers: asks });
+    return headers.get('seat-stream-position') ?? '';
+  };
+  await hold(one);
+  const before = await positionAt(system.url);
+  await addSeats(system.stores.database, event_id, 1, '0');
+  const quicker = await startApi(system.stores, 600);
+  const ahead = await positionAt(quicker.url);
+  await quicker.stop();
+  const layout = layoutVersionOf(ahead);
+  expect(layout).toBeGreaterThan(layoutVersionOf(before));
+
+  const early = await view(event_id, ahead);
+  await until('it is known here too', async () => layoutVersionOf(await positionAt(system.url)) === layout, 20_000);
+  await early.ended;
+  expect(early.events).toEqual([]);
+  await hold(two);
+  expect(await (await view(event_id, ahead)).changes(1)).toContain(`${two} HELD`);
+
+  const away = await view(event_id, before);
+  await until('a reset', async () => away.events.length > 0);
+  expect(away.events[0]).toMatchObject({ event: 'reset', id: expect.stringMatching(`-${layout}$`) });
 });
 
 test('viewers are told when the seats are laid out anew: in full, of the seats that were added', async () => {
@@ -279,8 +308,6 @@ test('viewers are told when the seats are laid out anew: in full, of the seats t
      SELECT $2, event_id, show_time, 'B', number, x, price, status FROM seats WHERE seat_id = $1`,
     [first.seat_ids[0], added],
   );
-  await until('a reset', async () => before.events.length > 0, 20_000);
-  expect(before.events).toMatchObject([{ event: 'reset', data: {} }]);
   await before.ended;
   const after = await view(event_id, before.lastEventId(), query);
   await buyerAt(system.url).hold(event_id, [added]);
