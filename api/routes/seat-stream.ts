@@ -181,8 +181,10 @@ export async function seatStreamRoutes(api: Api, { catalog, seatStream }: ApiDep
       });
       response.write('retry: 1000\n\n');
       const lastEventId = resumePoint(headers['last-event-id'] ?? query.last_event_id);
-      // His map is newer than what is known here: he comes again until it is known.
-      if (layoutVersionOf(lastEventId) > entry.layout_version) return void response.end();
+      if (layoutVersionOf(lastEventId) > entry.layout_version) {
+        response.end(); // his map is newer than what is known here: he comes again until it is known
+        return;
+      }
       viewers.set(response, entry);
       response.on('close', () => viewers.delete(response));
       await serveViewer(response, {
