@@ -15,6 +15,12 @@ const PAYMENTS_PER_SECOND = 200;
 /** What a task under way gets to finish when its worker stops. */
 const SHUTDOWN_GRACE = '10 seconds';
 
+/**
+ * A workflow's next task waits this long for the process that has it in memory before any other may have it. It is how
+ * late a hold runs out, or is paid for, whose process was killed; the SDK's own ten seconds are too long for a buyer.
+ */
+const WAIT_FOR_LAST_PROCESS = '1 second';
+
 /** About 130 KB each. One that was put out of memory is replayed when it has something to do. */
 const MAX_CACHED_WORKFLOWS = 300;
 
@@ -94,6 +100,7 @@ export function createReservationWorker(options: Omit<WorkersOptions, 'activitie
     taskQueue: TaskQueues.reservations,
     activities: options.seats,
     maxCachedWorkflows: MAX_CACHED_WORKFLOWS,
+    stickyQueueScheduleToStartTimeout: WAIT_FOR_LAST_PROCESS,
     maxConcurrentWorkflowTaskExecutions: 40,
     maxConcurrentLocalActivityExecutions: 100,
   });

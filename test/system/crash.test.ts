@@ -156,3 +156,13 @@ test('a hold that nobody pays for expires, and its seat is free again', async ()
   });
   await expectNoFaults(product.stores);
 });
+
+test('also where the API that had it in memory was killed a moment ago', async () => {
+  const { reservation_id, expires_at } = (await product.buyer.hold(EVENT, [seat(11)], 'ann')).body;
+  expect((await product.buyer.payAndWait(reservation_id, 'tok_declined')).status).toBe(402);
+  await product.crash('api');
+  const status = async () => (await product.buyer.reservation(reservation_id)).body.status;
+  await expect.poll(status, RECOVERY).toBe('EXPIRED');
+  expect(Date.now() - Date.parse(expires_at)).toBeLessThan(5_000);
+  await expectNoFaults(product.stores);
+});
