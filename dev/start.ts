@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { prepareDatabase } from '../db/prepare.ts';
 import { readSettings, requireKeyOrLoopback, type Settings } from '../runtime/config.ts';
+import { SAME_SIGNAL_MS } from '../runtime/process.ts';
 import { ENVIRONMENT, FAST_WORKFLOWS, HEAP_LIMIT } from './as-in-production.ts';
 import { DataDir } from './data-dir.ts';
 import { freePort, listenProblem } from './ports.ts';
@@ -12,8 +13,6 @@ import { saysReady, supervise, type Stoppable } from './supervise.ts';
 
 const READY_WITHIN_MS = 60_000;
 const STOP_WITHIN_MS = 15_000;
-/** npm passes a Ctrl-C on to us, which the terminal has sent us too: what follows this soon is the same one. */
-const SAME_SIGNAL_MS = 500;
 const PREFERRED_PORTS = { postgres: 54320, redis: 63790, temporal: 7233, temporal_ui: 8233 };
 
 /** What has been started, or is starting; to be stopped in the reverse order. */

@@ -10,6 +10,8 @@ export interface Service {
 
 /** Past this a stop is no longer clean: the process ends with exit code 1. */
 const STOP_DEADLINE_MS = 20_000;
+/** npm passes a signal on to us, which whoever signals the whole group has sent us too: what follows this soon is the same. */
+export const SAME_SIGNAL_MS = 500;
 
 /**
  * Runs one of our processes: reads the configuration, starts the service and tells a parent `ready`. SIGINT, SIGTERM
@@ -39,10 +41,11 @@ export function exitBecause(what: string, error: unknown): never {
 }
 
 function stopWhenTold(service: Service, log: Logger): void {
-  let stopping = false;
+  let toldAt: number | undefined;
   const stop = (reason: string) => {
-    if (stopping) process.exit(1);
-    stopping = true;
+    if (toldAt !== undefined && Date.now() - toldAt > SAME_SIGNAL_MS) process.exit(1);
+    if (toldAt !== undefined) return;
+    toldAt = Date.now();
     log.info({ reason }, 'stopping');
     setTimeout(() => process.exit(1), STOP_DEADLINE_MS).unref();
     service.stop().then(

@@ -44,6 +44,12 @@ function run(script: 'api' | 'worker'): Command {
   return command;
 }
 
+/** As a terminal or a supervisor does it, who tells the whole group; npm tells its child once more. */
+async function stopGroup({ child, ended }: Command) {
+  for (const pid of [child.pid ?? 0, ...(await descendantsOf(child))]) process.kill(pid, 'SIGTERM');
+  return ended;
+}
+
 async function kill({ child, ended }: Command): Promise<void> {
   for (const pid of await descendantsOf(child)) process.kill(pid, 'SIGKILL');
   await ended;
@@ -111,7 +117,7 @@ test('SIGTERM in the middle of a sale: who was let in is answered, what was answ
   const [paidFor = ''] = held;
   const underWay = buyer.payAndWait(paidFor, 'tok_slow', 3);
   await expect.poll(async () => (await buyer.reservation(paidFor)).body.booking_id, RECOVERY).toBeDefined();
-  expect(await Promise.all(running.map((command) => command.stop()))).toEqual([0, 0]);
+  expect(await Promise.all(running.map(stopGroup))).toEqual([0, 0]);
   expect([201, 202]).toContain((await underWay).status);
   // Who comes in the very moment of the close may see the connection made and reset by the kernel.
   const turnedAway = { code: expect.stringMatching(/^ECONN(REFUSED|RESET)$/) };
