@@ -22,7 +22,7 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
   const { database } = inspected;
 
   async function noteHealed(reservationIds: string[]): Promise<void> {
-    if (reservationIds.length > 0) await database.query(NOTE_HEALED, [reservationIds]);
+    await database.query(NOTE_HEALED, [reservationIds]);
   }
 
   return {
@@ -35,10 +35,8 @@ export function createAudits(inspected: Inspected, locks: SeatLocks, log: Logger
       const inspection = await inspectEvent(inspected, event_id, patienceSeconds);
       const { faults, orphans, stale, unsold, unnoted, failures } = inspection;
       if (faults.overdue_holds.length > 0) {
-        for (let due = await expireDue(database, locks, event_id); due.length > 0;) {
-          await noteHealed(due);
-          due = await expireDue(database, locks, event_id);
-        }
+        const expire = () => expireDue(database, locks, event_id);
+        for (let due = await expire(); due.length > 0; due = await expire()) await noteHealed(due);
       }
       for (const seats of stale) await locks.unlock(seats);
       if (unsold.length > 0) await locks.forgetSold(event_id, unsold);

@@ -15,11 +15,10 @@ const MAIL_TIMEOUT_MS = 10_000;
 /** A user id that is an address gets the mail there, however it is spelt: it is one address, never a list of several. */
 const addressOf = (userId: string) => ({ name: '', address: userId.includes('@') ? userId : `${userId}@localhost` });
 
-const inWords = ({ amount, currency }: Money) =>
-  new Intl.NumberFormat('en', { style: 'currency', currency }).format(
-    amount /
-      10 ** (new Intl.NumberFormat('en', { style: 'currency', currency }).resolvedOptions().maximumFractionDigits ?? 2),
-  );
+function inWords({ amount, currency }: Money): string {
+  const format = new Intl.NumberFormat('en', { style: 'currency', currency });
+  return format.format(amount / 10 ** (format.resolvedOptions().maximumFractionDigits ?? 2));
+}
 
 /** The activities of the `notifications` task queue. Without an SMTP server a mail goes to the log. */
 export function createNotifications(smtpUrl: string | undefined, from: string, log: Logger) {

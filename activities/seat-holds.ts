@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
-import type { Ending } from '../domain/model.ts';
-import type { SeatLocks, SeatsOfReservation } from './seat-locks.ts';
+import type { Ending, SeatsOfReservation } from '../domain/model.ts';
+import type { SeatLocks } from './seat-locks.ts';
 
 /** What PostgreSQL granted. */
 export interface Hold {

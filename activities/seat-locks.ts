@@ -3,14 +3,7 @@ import { CircuitState, ConsecutiveBreaker, circuitBreaker, handleAll, isBrokenCi
 import type { Redis, Result } from 'ioredis';
 import type { Logger } from 'pino';
 import { SEAT_CHANGES_GAP, SEAT_CHANGES_KEPT, bookedSeats, seatChanges, seatLock } from '../domain/redis-keys.ts';
-import type { SeatStatus } from '../domain/model.ts';
-
-/** The seats of one reservation. */
-export interface SeatsOfReservation {
-  event_id: string;
-  reservation_id: string;
-  seat_ids: string[];
-}
+import type { SeatStatus, SeatsOfReservation } from '../domain/model.ts';
 
 /** In the place of a reservation, where a seat is sold. */
 const SOLD = 'sold';

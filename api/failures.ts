@@ -30,11 +30,10 @@ function toProblem(error: unknown): Problem {
   }
   if (isAway(error))
     return unavailable('A service behind the API does not answer. Retry with the same Idempotency-Key.');
-  if (!isFastifyError(error)) return new Problem('INTERNAL_ERROR', 'The failure was logged.');
-  if (error.validation) return invalid(error);
-  if (error.statusCode === undefined || error.statusCode >= 500) {
+  if (!isFastifyError(error) || (error.statusCode ?? 500) >= 500) {
     return new Problem('INTERNAL_ERROR', 'The failure was logged.');
   }
+  if (error.validation) return invalid(error);
   const code = BY_FASTIFY_CODE[error.code];
   if (code) return new Problem(code, error.message);
   const path = error.code === 'FST_ERR_BAD_URL' ? 'url' : 'body';

@@ -6,15 +6,16 @@ import type { Pool } from 'pg';
 import type { PayloadCodec } from '@temporalio/common';
 import type { Redis } from 'ioredis';
 import type { SeatLocks } from '../activities/seat-locks.ts';
-import { Id } from '../domain/model.ts';
+import { Id, type Reservation } from '../domain/model.ts';
 import type { Settings } from '../runtime/config.ts';
 import type { Logger } from '../runtime/logger.ts';
 import type { Admission } from './admission.ts';
+import { maySee, type Caller } from './auth.ts';
 import type { Catalog, CatalogEntry } from './catalog.ts';
 import type { Answer, AnswerOnce } from './idempotency.ts';
-import { PROBLEM_MEDIA_TYPE, Problem } from './problems.ts';
+import { PROBLEM_MEDIA_TYPE, Problem, isProblemCode, type ProblemCode } from './problems.ts';
 import type { Queries } from './queries.ts';
-import type { ReservationWorkflows } from './reservation-workflows.ts';
+import { Refused, type ReservationWorkflows } from './reservation-workflows.ts';
 import type { SeatMaps } from './seat-maps.ts';
 import type { SeatStream } from './seat-stream.ts';
 import type { Webhooks } from './webhooks.ts';
@@ -76,6 +77,35 @@ export function requireShow({ event }: CatalogEntry, showTime: string | undefine
     throw new Problem('SHOW_NOT_FOUND', `There is no show at ${wanted}.`, { show_times });
   }
   return show_times.length > 1 ? wanted : undefined;
+}
+
+/** @throws Problem RESERVATION_NOT_FOUND, also where it is another buyer's */
+export async function requireReservation(queries: Queries, id: string, caller: Caller): Promise<Reservation> {
+  const reservation = await queries.getReservation(id);
+  if (!reservation || !maySee(caller, reservation.user_id))
+    throw new Problem('RESERVATION_NOT_FOUND', `There is no reservation ${id}.`);
+  return reservation;
+}
+
+const ENDED: Partial<Record<Reservation['status'], ProblemCode>> = {
+  CONFIRMED: 'ALREADY_CONFIRMED',
+  RELEASED: 'RESERVATION_RELEASED',
+  EXPIRED: 'RESERVATION_EXPIRED',
+};
+
+/** Why a reservation that has ended takes no more requests. */
+export const endedProblem = ({ status, reservation_id }: Pick<Reservation, 'status' | 'reservation_id'>) =>
+  new Problem(ENDED[status] ?? 'UNAVAILABLE', `Reservation ${reservation_id} is ${status}.`);
+
+const REFUSED: Partial<Record<ProblemCode, string>> = {
+  TOO_MANY_PAYMENTS: 'No more payments are tried for this reservation: release the seats, and hold them again.',
+};
+
+/** What a workflow's refusal means to the client. */
+export function refusalProblem(error: unknown): unknown {
+  if (!(error instanceof Refused) || !isProblemCode(error.code)) return error;
+  const detail = REFUSED[error.code] ?? 'The reservation does not take this request in its present state.';
+  return new Problem(error.code, detail);
 }
 
 /** A refusal in the form in which it is sent and stored. */

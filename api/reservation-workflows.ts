@@ -1,4 +1,4 @@
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import {
   ServiceError,
   WorkflowExecutionAlreadyStartedError,
@@ -211,7 +211,7 @@ export function createReservationWorkflows(client: Client, outcomes: HoldOutcome
     async giveBack(reservationId: string, chargeId: string): Promise<void> {
       await within(TEMPORAL_DEADLINE_MS, () =>
         client.workflow.start('giveBack', {
-          workflowId: `give-back-${chargeId}`,
+          workflowId: `give-back-${createHash('sha256').update(chargeId).digest('hex').slice(0, 32)}`,
           taskQueue: TaskQueues.reservations,
           args: [{ charge_id: chargeId, reservation_id: reservationId }],
           workflowIdConflictPolicy: 'USE_EXISTING',

@@ -3,7 +3,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { WorkflowNotFoundError, type Client } from '@temporalio/client';
 import type { Redis } from 'ioredis';
 import type { Pool } from 'pg';
-import type { SeatsOfReservation } from '../activities/seat-locks.ts';
+import type { SeatsOfReservation } from '../domain/model.ts';
 import { bookedSeats, seatLock } from '../domain/redis-keys.ts';
 import { IS_ON_SALE } from './on-sale.ts';
 import { NO_FAULTS, findStoredFaults, type Faults } from './sweep.ts';

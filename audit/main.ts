@@ -29,14 +29,12 @@ function fail(message: string): never {
   process.exit(2);
 }
 
+const failAs = (store: string, error: unknown) =>
+  fail(`${store} does not answer: ${error instanceof Error ? error.message : String(error)}`);
+
 /** What a store answers; where it does not, the command ends with its name. */
-async function answerOf<T>(store: string, answer: Promise<T>): Promise<T> {
-  try {
-    return await answer;
-  } catch (error) {
-    return fail(`${store} does not answer: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
+const answerOf = <T>(store: string, answer: Promise<T>): Promise<T> =>
+  answer.catch((error: unknown) => failAs(store, error));
 
 async function connect(): Promise<Inspected> {
   const log = createLogger('audit', 'silent');
@@ -74,7 +72,7 @@ let count = 0;
 for (const { event_id } of rows) {
   const { faults, failures } = await inspectEvent(inspected, event_id);
   print(event_id, faults);
-  if (failures.length > 0) await answerOf(`a store asked about ${event_id}`, Promise.reject(failures[0]));
+  if (failures.length > 0) failAs(`a store asked about ${event_id}`, failures[0]);
   count += Object.values(faults).flat().length;
 }
 console.log(count === 0 ? 'nothing is wrong' : `${count} wrong`);

@@ -97,3 +97,10 @@ export const Charge = Type.Object({
   created_at: Timestamp,
 });
 export type Charge = Static<typeof Charge>;
+
+/** The seats of one reservation. */
+export interface SeatsOfReservation {
+  event_id: string;
+  reservation_id: string;
+  seat_ids: string[];
+}

@@ -35,6 +35,7 @@ const REFUSED: Case[] = [
   ['activities', `import '../api/app.ts';`],
   ['activities', `import '../workflows/messages.ts';`],
   ['activities', `import '../worker/main.ts';`],
+  ['audit', `import type { SeatLocks } from '../activities/seat-locks.ts'; export type It = SeatLocks;`],
   ['api/routes', `import '../../workflows/reservation.ts';`],
   ['api', `import { createActivities } from '../activities/index.ts'; createActivities();`],
   ['api', `import '../worker/create-worker.ts';`],

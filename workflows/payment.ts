@@ -1,9 +1,8 @@
 import { ActivityFailure } from '@temporalio/workflow';
 import type { Authorisation } from '../activities/payments.ts';
 import type { Hold } from '../activities/seat-holds.ts';
-import type { SeatsOfReservation } from '../activities/seat-locks.ts';
 import { bookingId } from '../domain/booking-id.ts';
-import type { Failure } from '../domain/model.ts';
+import type { Failure, SeatsOfReservation } from '../domain/model.ts';
 import type { PaymentMessage, PaymentOutcome } from './messages.ts';
 import { authorisePayment, cancelPayment, capturePayment, giveBackPayment, surely, verifyCharge } from './steps.ts';
 import { UndoStack } from './undo.ts';

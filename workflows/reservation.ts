@@ -20,8 +20,7 @@ import {
   workflowInfo,
 } from '@temporalio/workflow';
 import type { Hold, HoldResult } from '../activities/seat-holds.ts';
-import type { SeatsOfReservation } from '../activities/seat-locks.ts';
-import type { Ending } from '../domain/model.ts';
+import type { Ending, SeatsOfReservation } from '../domain/model.ts';
 import { Inbox, type Payment } from './inbox.ts';
 import { searchAttributes, toReserved, type ReservationInput, type Reserved, type Stage } from './messages.ts';
 import { settlePayment } from './payment.ts';

@@ -4,12 +4,20 @@ import { Type, type Static } from 'typebox';
 import { Booking, Id, type Reservation } from '../../domain/model.ts';
 import { ANSWER_WITHIN_MS, type PaymentOutcome } from '../../workflows/messages.ts';
 import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
-import { IdempotencyHeaders, problemAnswer, sendAnswer, type Api, type ApiDependencies } from '../http.ts';
+import {
+  IdempotencyHeaders,
+  endedProblem,
+  problemAnswer,
+  refusalProblem,
+  requireReservation,
+  sendAnswer,
+  type Api,
+  type ApiDependencies,
+} from '../http.ts';
 import type { Answer } from '../idempotency.ts';
 import { LOCATION, withHeaders } from '../openapi.ts';
 import { Problem, isProblemCode, refusals, unavailable } from '../problems.ts';
 import { NotRunning, Refused, answerWithin } from '../reservation-workflows.ts';
-import { endedProblem, refusalProblem, requireReservation } from './reservations.ts';
 
 const BookingBody = Type.Object(
   { reservation_id: Id, payment_token: Type.String({ minLength: 1, maxLength: 255, pattern: '^[!-~]+$' }) },

@@ -4,19 +4,22 @@ import { Value } from 'typebox/value';
 import type { Hold, SeatLimit } from '../../activities/seat-holds.ts';
 import { Id, MAX_SEATS, Reservation } from '../../domain/model.ts';
 import { ANSWER_WITHIN_MS, type Reserved } from '../../workflows/messages.ts';
-import { isUser, maySee, scopeOf, type Caller } from '../auth.ts';
+import { isUser, scopeOf, type Caller } from '../auth.ts';
 import {
   IdempotencyHeaders,
+  endedProblem,
   problemAnswer,
+  refusalProblem,
   requireEvent,
+  requireReservation,
   sendAnswer,
   type Api,
   type ApiDependencies,
 } from '../http.ts';
 import type { Answer } from '../idempotency.ts';
 import { LOCATION, withHeaders } from '../openapi.ts';
-import { Problem, isProblemCode, refusals, unavailable, type ProblemCode } from '../problems.ts';
-import { NotRunning, Refused, answerWithin } from '../reservation-workflows.ts';
+import { Problem, refusals, unavailable } from '../problems.ts';
+import { NotRunning, answerWithin } from '../reservation-workflows.ts';
 
 const ReservationBody = Type.Object(
   {
@@ -72,34 +75,6 @@ function heldAnswer(reservation_id: string, body: ReservationBody, hold: Hold, l
   return { status: 201, headers: { location: locationOf(reservation_id) }, body: reservation };
 }
 
-/** @throws Problem RESERVATION_NOT_FOUND, also where it is another buyer's */
-export async function requireReservation(
-  queries: ApiDependencies['queries'],
-  id: string,
-  caller: Caller,
-): Promise<Reservation> {
-  const reservation = await queries.getReservation(id);
-  if (!reservation || !maySee(caller, reservation.user_id))
-    throw new Problem('RESERVATION_NOT_FOUND', `There is no reservation ${id}.`);
-  return reservation;
-}
-
-const ENDED: Partial<Record<Reservation['status'], ProblemCode>> = {
-  CONFIRMED: 'ALREADY_CONFIRMED',
-  RELEASED: 'RESERVATION_RELEASED',
-  EXPIRED: 'RESERVATION_EXPIRED',
-};
-
-/** Why a reservation that has ended takes no more requests. */
-export const endedProblem = ({ status, reservation_id }: Pick<Reservation, 'status' | 'reservation_id'>) =>
-  new Problem(ENDED[status] ?? 'UNAVAILABLE', `Reservation ${reservation_id} is ${status}.`);
-
-/** What a workflow's refusal means to the client. */
-export function refusalProblem(error: unknown): unknown {
-  if (!(error instanceof Refused) || !isProblemCode(error.code)) return error;
-  return new Problem(error.code, 'The reservation does not take this request in its present state.');
-}
-
 export async function reservationRoutes(api: Api, deps: ApiDependencies): Promise<void> {
   const { config, catalog, queries, seatLocks, workflows, admission, answerOnce } = deps;
 
@@ -142,7 +117,7 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
     const now = await queries.getReservation(id);
     if (!now || now.status === 'RELEASED' || now.status === 'EXPIRED')
       throw unavailable('The seats were held, and are free again. Retry with the same Idempotency-Key.');
-    return (now.expires_in_seconds ?? 0) * 1_000;
+    return now.expires_in_seconds * 1_000;
   }
 
   async function createReservation(request: ReservationRequest): Promise<Answer> {
@@ -255,14 +230,14 @@ export async function reservationRoutes(api: Api, deps: ApiDependencies): Promis
   );
 
   async function releaseReservation(reservation_id: string, caller: Caller): Promise<Reservation> {
-    const before = await requireReservation(queries, reservation_id, caller);
-    if (before.status === 'HELD') {
+    let reservation = await requireReservation(queries, reservation_id, caller);
+    if (reservation.status === 'HELD') {
       await workflows.release(reservation_id).catch((error: unknown) => {
         if (!(error instanceof NotRunning)) throw refusalProblem(error);
       });
+      reservation = await requireReservation(queries, reservation_id, caller);
     }
-    const after = before.status === 'HELD' ? await requireReservation(queries, reservation_id, caller) : before;
-    if (after.status !== 'RELEASED') throw endedProblem(after);
-    return after;
+    if (reservation.status !== 'RELEASED') throw endedProblem(reservation);
+    return reservation;
   }
 }

@@ -1,9 +1,8 @@
 import { Type } from 'typebox';
 import { listSandboxCharges } from '../../activities/sandbox-gateway.ts';
 import { Charge, Id } from '../../domain/model.ts';
-import type { Api, ApiDependencies } from '../http.ts';
+import { requireReservation, type Api, type ApiDependencies } from '../http.ts';
 import { refusals } from '../problems.ts';
-import { requireReservation } from './reservations.ts';
 
 /** Only with the sandbox gateway: what it charged, to compare with what was booked. */
 export async function sandboxRoutes(api: Api, { database, queries }: ApiDependencies): Promise<void> {
