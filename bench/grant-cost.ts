@@ -1,4 +1,4 @@
-/** What a grant costs in processor time beside a bare workflow: in turns on the same services, so that noise meets both. */
+/** What a grant costs in processor time beside its floors: in turns on the same services, so that noise meets all. */
 import { prepareDatabase } from '../db/prepare.ts';
 import { freshPairs, offer } from './scenarios.ts';
 import { openStage } from './stage.ts';
@@ -20,6 +20,7 @@ export async function grantCost(progress: (line: string) => void) {
   const [floors, api] = [await stage.run('bench/floors.js'), await stage.run('api/server.js', { HOLD_SECONDS })];
   const contenders = [
     { name: 'f2', path: '/f2', part: floors },
+    { name: 'f1_and_f2', path: '/f1+f2', part: floors },
     { name: 'ours', path: '/api/v1/reservations', part: api },
   ];
   const costs = new Map(contenders.map(({ name }): [string, Record<string, number>[]] => [name, []]));

@@ -24,16 +24,30 @@ export async function knee(progress: (line: string) => void) {
   const climbAlone = (program: string, path: string) =>
     alone(program, ({ url }, pids) => climb({ url, path, pids }, RATES, nextSeats, progress));
   const f2: Step[][] = [];
+  const f1AndF2: Step[][] = [];
   const ours: Step[][] = [];
   for (let n = 0; n < CLIMBS; n++) {
     f2.push(await climbAlone('bench/floors.js', '/f2'));
+    f1AndF2.push(await climbAlone('bench/floors.js', '/f1+f2'));
     ours.push(await climbAlone('api/server.js', '/api/v1/reservations'));
   }
   const f3 = await climbAlone('bench/floors.js', '/f3');
   const f1 = await alone('bench/floors.js', ({ url }, pids) =>
     offer({ url, path: '/f1', pids }, F1_PER_SECOND, F1_SECONDS, nextSeats),
   );
-  const [granted_per_second, f2_per_second] = [kneeOf(ours), kneeOf(f2)];
-  const ratio_to_f2 = granted_per_second / Math.max(1, f2_per_second);
-  return { granted_per_second, f2_per_second, f3_per_second: kneeOf([f3]), ratio_to_f2, f1: f1.step, f2, f3, ours };
+  const per_second = { ours: kneeOf(ours), f1_and_f2: kneeOf(f1AndF2), f2: kneeOf(f2), f3: kneeOf([f3]) };
+  const ratioTo = (floor: number) => per_second.ours / Math.max(1, floor);
+  return {
+    granted_per_second: per_second.ours,
+    f1_and_f2_per_second: per_second.f1_and_f2,
+    f2_per_second: per_second.f2,
+    f3_per_second: per_second.f3,
+    ratio_to_f1_and_f2: ratioTo(per_second.f1_and_f2),
+    ratio_to_f2: ratioTo(per_second.f2),
+    f1: f1.step,
+    f1_and_f2: f1AndF2,
+    f2,
+    f3,
+    ours,
+  };
 }
