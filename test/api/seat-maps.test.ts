@@ -121,15 +121,21 @@ test('nobody waits for a map that is read all the time: it is made anew before i
   await until('the next map', async () => (await etagOf(readMap())) !== first, 900);
 });
 
-test('a map goes on within its patience where PostgreSQL is held up just as the map is made anew', async () => {
+/** The maps of a process of its own, and an event. */
+async function openMaps() {
   const { database, redis, redisUrl } = system.stores;
   const { event_id } = await addEvent(database, 5);
   const queries = createQueries(database);
   const stream = createSeatStream(redisUrl, redis, log);
   onTestFinished(() => stream.close());
-  const seatMaps = createSeatMaps(redis, queries, stream);
   const entry = await createCatalog(queries).get(event_id);
   if (!entry) throw new Error('the event is there');
+  return { seatMaps: createSeatMaps(redis, queries, stream), entry, event_id };
+}
+
+test('a map goes on within its patience where PostgreSQL is held up just as the map is made anew', async () => {
+  const { database } = system.stores;
+  const { seatMaps, entry } = await openMaps();
   const first = await seatMaps.get(entry, undefined);
   const writer = await database.connect();
   onTestFinished(() => writer.release(true));
@@ -144,14 +150,8 @@ test('a map goes on within its patience where PostgreSQL is held up just as the 
 });
 
 test('what is sent of a map is ready when the next one takes its place; the rest is made when it is asked for', async () => {
-  const { database, redis, redisUrl } = system.stores;
-  const { event_id } = await addEvent(database, 5);
-  const queries = createQueries(database);
-  const stream = createSeatStream(redisUrl, redis, log);
-  onTestFinished(() => stream.close());
-  const seatMaps = createSeatMaps(redis, queries, stream);
-  const entry = await createCatalog(queries).get(event_id);
-  if (!entry) throw new Error('the event is there');
+  const { database } = system.stores;
+  const { seatMaps, entry, event_id } = await openMaps();
   const first = await seatMaps.get(entry, undefined);
   const body = await seatMaps.bodyOf({ map: first, format: 'full', encoding: 'br' });
   await database.query(`UPDATE seats SET status = 'HELD' WHERE event_id = $1`, [event_id]);
