@@ -187,7 +187,7 @@ SELECT coalesce((SELECT fence FROM raised), (SELECT fence FROM hold)) AS fence,
          SELECT 1 FROM seats WHERE seat_id = ANY($2) AND reservation_id = $1 AND status = 'HELD') AS is_held`;
 
 /** Seats that come free while they are refused are asked for again this often. */
-const MOST_TRIES = 3;
+const MAX_TRIES = 3;
 
 /** A lock outlives its hold by this much, so that a payment under way at the deadline keeps it. */
 const LOCK_GRACE_MS = 60_000;
@@ -263,7 +263,7 @@ export function createSeatHolds(database: Pool, locks: SeatLocks) {
         }
         const refusal = await findRefusal(request);
         const isFreeByNow = 'conflicts' in refusal && refusal.conflicts.length === 0;
-        if (isFreeByNow && tries < MOST_TRIES) continue;
+        if (isFreeByNow && tries < MAX_TRIES) continue;
         await locks.unlock(request).catch(() => undefined); // the undo may have come before: no lock is to outlive it
         return refusal;
       }

@@ -31,7 +31,7 @@ interface StoredAnswer {
 }
 
 /** A key is remembered at least this long. Each new key removes up to two older ones, so the table has a bound. */
-const CLAIM_KEY = `
+const TAKE_KEY = `
 WITH forgotten AS (
   DELETE FROM idempotency_keys WHERE (scope, key) IN (
     SELECT scope, key FROM idempotency_keys WHERE created_at < now() - interval '7 days'
@@ -61,10 +61,10 @@ const isFinal = (status: number) => status < 500 && status !== 429;
  * @throws Problem IDEMPOTENCY_KEY_REUSED when the key was used with another body
  */
 export function createIdempotency(database: Pool) {
-  async function claimKey(scope: string, key: string, hash: Buffer): Promise<{ before?: Answer; isRepeat: boolean }> {
+  async function takeKey(scope: string, key: string, hash: Buffer): Promise<{ before?: Answer; isRepeat: boolean }> {
     const { rows } = await database.query<StoredAnswer>({
-      name: 'claim-key',
-      text: CLAIM_KEY,
+      name: 'take-key',
+      text: TAKE_KEY,
       values: [scope, key, hash],
     });
     const [stored] = rows;
@@ -88,7 +88,7 @@ export function createIdempotency(database: Pool) {
   ): Promise<Answer> {
     if (key === undefined) return work(false);
     const hash = hashOf(body);
-    const { before, isRepeat } = await claimKey(scope, key, hash);
+    const { before, isRepeat } = await takeKey(scope, key, hash);
     if (before) return before;
     const answer = await work(isRepeat).catch((error: unknown) => {
       if (error instanceof Problem && isFinal(error.status)) return toAnswer(error);
@@ -99,7 +99,7 @@ export function createIdempotency(database: Pool) {
       text: STORE_ANSWER,
       values: [scope, key, answer.status, JSON.stringify(answer.headers), JSON.stringify(answer.body)],
     });
-    const told = rowCount === 1 ? answer : ((await claimKey(scope, key, hash)).before ?? answer);
+    const told = rowCount === 1 ? answer : ((await takeKey(scope, key, hash)).before ?? answer);
     if (told.headers['location'] !== answer.headers['location']) takeBack(answer);
     return told;
   };

@@ -44,7 +44,7 @@ VALUES ($1, $2, $3, CASE WHEN $4 THEN NULL ELSE now() END, CASE WHEN $4 THEN now
 ON CONFLICT (event_id) DO NOTHING`;
 
 /** Those that are due, for this process alone until the next try. */
-const CLAIM = `
+const TAKE_DUE = `
 UPDATE webhook_events SET next_try_at = now() + ${RETRY_AFTER} WHERE event_id IN (
   SELECT event_id FROM webhook_events WHERE next_try_at <= now()
   ORDER BY next_try_at LIMIT ${BATCH} FOR UPDATE SKIP LOCKED)
@@ -89,7 +89,7 @@ export function createWebhooks(database: Pool, queries: Queries, workflows: Rese
 
   /** Whether some were delivered, and none failed. */
   async function deliverSome(): Promise<boolean> {
-    const { rows } = await database.query<StoredEvent>({ name: 'claim-webhooks', text: CLAIM });
+    const { rows } = await database.query<StoredEvent>({ name: 'take-due-webhooks', text: TAKE_DUE });
     const delivered = await Promise.all(rows.map(deliver));
     return rows.length > 0 && !delivered.includes(false);
   }

@@ -37,7 +37,7 @@ export interface Stage {
 /** Starts the services in a folder of their own, with the durability that production has. */
 export async function openStage(log: (line: string) => void): Promise<Stage> {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-bench-'));
-  const dataDir = await DataDir.claim(folder, log);
+  const dataDir = await DataDir.acquire(folder, log);
   const services = await startServices({ dataDir, log });
   const removeFolder = () => rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
   process.once('exit', removeFolder); // by then they were killed

@@ -34,7 +34,7 @@ export class DataDir {
    * Takes the folder, and makes it where there is none. What an owner that was killed left running is stopped.
    * @throws StartError when a live owner has it, or nothing can be written there
    */
-  static async claim(path: string, log: Log): Promise<DataDir> {
+  static async acquire(path: string, log: Log): Promise<DataDir> {
     const dataDir = new DataDir(path);
     try {
       await mkdir(dataDir.path, { recursive: true, mode: 0o700 });

@@ -25,7 +25,7 @@ const log = (line: string) => console.error(line);
 async function start(): Promise<void> {
   const settings = readSettings(process.env);
   requireKeyOrLoopback(settings);
-  const dataDir = await DataDir.claim(settings.DATA_DIR, log);
+  const dataDir = await DataDir.acquire(settings.DATA_DIR, log);
   started.push({ stop: () => dataDir.release() });
   const port = await apiPort(settings);
   const services = await keep(() => startServices(servicesOptions(settings, dataDir, port)));

@@ -138,7 +138,10 @@ export function requireKeyOrLoopback({ HOST, JWT_SECRET, JWKS_URL }: Settings): 
   }
 }
 
-/** What is a game on this machine is somebody's data elsewhere: there, nothing of it is kept in the clear. */
+/**
+ * What is a game on this machine is somebody's data elsewhere: there, nothing of it is kept in the clear.
+ * @throws ConfigError where it would be
+ */
 function requireProtection(settings: Settings): Settings {
   const isGame = isLoopback(settings.HOST) && settings.PAYMENT_GATEWAY === 'sandbox';
   if (!isGame && settings.ENCRYPTION_KEY === undefined) {

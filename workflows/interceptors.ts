@@ -1,6 +1,6 @@
 import { CancellationScope, condition, type WorkflowInterceptorsFactory } from '@temporalio/workflow';
 
-/** Resolves once all else that the current activation set going has come to rest: only then conditions are looked at anew. */
+/** Resolves once all else of the current activation has run: conditions are looked at after everything else. */
 function endOfActivation(): Promise<void> {
   let looks = 0;
   return CancellationScope.nonCancellable(() => condition(() => looks++ > 0));

@@ -111,8 +111,8 @@ function startDeadline({ hold_ms }: Hold): { passed: boolean } {
 }
 
 /**
- * Whether the client had given up on this hold before it was granted, and did not ask again. When it was granted is
- * counted back from what is left of it: after a crash this is heard of later than by the client, who was answered.
+ * Whether the client had given up on this hold before it was granted, and did not ask again. When it was granted follows
+ * from how much of it is left: after a crash the workflow hears of its hold long after the client was answered.
  */
 async function isAbandoned({ input, inbox }: Saga, hold: Hold, deadline: { passed: boolean }): Promise<boolean> {
   const grantedAtMs = Date.now() - (input.hold_seconds * 1_000 - hold.hold_ms);

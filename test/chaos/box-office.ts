@@ -69,7 +69,7 @@ export async function openBoxOffice(holdSeconds: number) {
     };
     const hasSmallDisk = await mountSmallDisk(join(folder, 'postgres'));
     if (hasSmallDisk) started.push({ stop: async () => void (await run('umount', [join(folder, 'postgres')])) });
-    const dataDir = await DataDir.claim(folder, say);
+    const dataDir = await DataDir.acquire(folder, say);
     const services = await startServices({ dataDir, log: say, postgresSettings: SMALL_LOG });
     started.push(services);
     await prepareDatabase(services.database_url, 'off');

@@ -21,7 +21,7 @@ const given = () => ({
 });
 
 test('services that are given are used where they are, and left running', async () => {
-  const dataDir = await DataDir.claim(folder, log);
+  const dataDir = await DataDir.acquire(folder, log);
   const services = await startServices({ dataDir, log, given: given() });
   expect(services).toMatchObject(given());
   await services.stop();
@@ -34,7 +34,7 @@ test.each([
   ['Redis', 'redis_cache_url', 'REDIS_CACHE_URL', (port: number) => `redis://:secret@localhost:${port}`],
   ['Temporal', 'temporal_address', 'TEMPORAL_ADDRESS', (port: number) => `localhost:${port}`],
 ])('%s that is not where it was given stops the start, and the setting is named', async (name, key, setting, at) => {
-  const dataDir = await DataDir.claim(folder, log);
+  const dataDir = await DataDir.acquire(folder, log);
   const wrong = { ...given(), [key]: at(await freePort()) };
   const error = await startServices({ dataDir, log, given: wrong }).catch((reason: unknown) => reason);
   expect(error).toBeInstanceOf(Unreachable);

@@ -27,7 +27,7 @@ declare module 'vitest' {
 export default async function setup(project: TestProject) {
   const folder = await mkdtemp(join(tmpdir(), 'holdfast-test-'));
   const log = (line: string) => console.error(line);
-  const dataDir = await DataDir.claim(folder, log);
+  const dataDir = await DataDir.acquire(folder, log);
   const services = await startServices({
     dataDir,
     log,
