@@ -1,7 +1,7 @@
 /** Which room may know which, as the linter enforces it. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -98,4 +98,21 @@ test.each(ACCEPTED)('%s/ may say %s', (...it) => {
 
 test('the tree keeps to it', async () => {
   expect(await lint(CHECKOUT)).not.toContain(RULE);
+});
+
+/** At the top of a module, where all workflows of a worker would share it: they are loaded once (worker/workflow-bundle.ts). */
+const KEPT = /^(?:export )?(?:(?:let|var) .*|const .* = (?:new |\[).*)/gmu;
+
+test.each(['let last = 0;', 'export let last = 0;', 'const seen = new Set<string>();', 'const all: string[] = [];'])(
+  'a module of workflows/ must not keep %s',
+  (statement) => expect(`import './undo.ts';\n\n${statement}\n`.match(KEPT)).toEqual([statement]),
+);
+
+test('no module that workflows share keeps anything', async () => {
+  for (const room of ['workflows', 'domain']) {
+    for (const name of await readdir(join(CHECKOUT, room))) {
+      const source = await readFile(join(CHECKOUT, room, name), 'utf8');
+      expect(source.match(KEPT), `${room}/${name}`).toBeNull();
+    }
+  }
 });
