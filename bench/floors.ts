@@ -47,9 +47,9 @@ async function addBareWorkflows(app: FastifyInstance, config: Config, hold: Bare
   const namespace = config.TEMPORAL_NAMESPACE;
   const client = new Client({ connection, namespace });
   const ran = new Map<string, (result?: HoldResult) => void>();
-  const workflowBundle = await bundleWorkflowCode({
-    workflowsPath: fileURLToPath(new URL('./floor-workflow.js', import.meta.url)),
-  });
+  const workflowsPath = fileURLToPath(new URL('./floor-workflow.js', import.meta.url));
+  const preloadModules = ['@temporalio/workflow', workflowsPath]; // as ours are
+  const workflowBundle = await bundleWorkflowCode({ workflowsPath, preloadModules });
   const worker = await Worker.create({
     connection,
     namespace,

@@ -21,7 +21,7 @@ const SHUTDOWN_GRACE = '10 seconds';
  */
 const WAIT_FOR_LAST_PROCESS = '1 second';
 
-/** About 130 KB each. One that was put out of memory is replayed when it has something to do. */
+/** About 100 KB each. One that was put out of memory is replayed when it has something to do. */
 const MAX_CACHED_WORKFLOWS = 300;
 
 /** Half of what the workflow allows between two signs of life of a payment. */
