@@ -26,27 +26,32 @@ export interface AudienceOptions {
   maps_per_second?: number;
   format?: 'full' | 'compact';
   conditional?: boolean;
-  /** Not the API that sells; the edge is in front of another one. */
-  served_by: 'another API' | 'edge';
+  /** Not the API that sells; the edge is in front of another one, and the floor has one map for ever. */
+  served_by: 'another API' | 'edge' | 'floor';
 }
 
 /** Who serves the audience, and the processes that this takes beside the API that sells. */
 interface Serving {
+  /** Of the map; the live changes are below it. */
   url: string;
   pids: Record<string, number>;
   stop(): Promise<void>;
 }
 
 async function startServing({ stage, api }: Product, by: AudienceOptions['served_by']): Promise<Serving | undefined> {
+  if (by === 'floor') {
+    const floor = await stage.run('bench/floors.js', { STATIC_URL: `${api.url}${SEATS_PATH}` });
+    return { url: `${floor.url}/static`, pids: { floor: floor.pid }, stop: floor.stop };
+  }
   const another = await stage.run('api/server.js', { HOLD_SECONDS });
   const pids = { 'another API': another.pid };
-  if (by === 'another API') return { url: another.url, pids, stop: another.stop };
+  if (by === 'another API') return { url: `${another.url}${SEATS_PATH}`, pids, stop: another.stop };
   const edge = await startEdge({ api: api.url, api_reads: another.url });
   const stop = async () => {
     await edge?.stop();
     await another.stop();
   };
-  if (edge) return { url: edge.url, pids: { ...pids, edge: edge.pid }, stop };
+  if (edge) return { url: `${edge.url}${SEATS_PATH}`, pids: { ...pids, edge: edge.pid }, stop };
   await stop();
   return undefined;
 }
@@ -90,11 +95,10 @@ export async function flashWithAudience(
     progress('  left out: there is no nginx');
     return undefined;
   }
-  const seatsUrl = `${serving.url}${SEATS_PATH}`;
-  const mapsUrl = `${seatsUrl}${format === 'compact' ? '?format=compact' : ''}`;
+  const mapsUrl = `${serving.url}${format === 'compact' ? '?format=compact' : ''}`;
   const audience: Audience = {
     viewers,
-    stream_url: `${seatsUrl}/stream`,
+    stream_url: `${serving.url}/stream`,
     maps_per_second,
     maps_url: mapsUrl,
     conditional,

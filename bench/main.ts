@@ -60,6 +60,12 @@ const SCENARIOS: Record<string, (product: Product) => Promise<unknown>> = {
     conditional: true,
     served_by: 'another API',
   }),
+  // The least that ten thousand polls a second can be, on the cores of the flash.
+  'flash-with-floor': flashWith('flash-with-floor', {
+    maps_per_second: MAPS_PER_SECOND,
+    conditional: true,
+    served_by: 'floor',
+  }),
   'flash-with-compact': flashWith('flash-with-compact', {
     maps_per_second: MAPS_PER_SECOND,
     format: 'compact',
