@@ -3,7 +3,7 @@ import { prepareDatabase } from '../db/prepare.ts';
 import { climb, freshPairs, kneeOf, offer, type Step } from './scenarios.ts';
 import { openStage, type Part } from './stage.ts';
 
-const RATES = [60, 70, 80, 85, 90, 95, 100, 105, 110, 115, 120, 125, 130, 140, 150, 160, 180, 200];
+const RATES = [30, 40, 50, 60, 70, 80, 85, 90, 95, 100, 105, 110, 115, 120, 125, 130, 140, 150, 160, 180, 200];
 const HOLD_SECONDS = '600'; // no timer fires into the measurement
 const CLIMBS = 3;
 const F1_PER_SECOND = 333;
