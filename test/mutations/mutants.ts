@@ -337,7 +337,7 @@ export const MUTANTS: Mutant[] = [
     rule: DETERMINISM,
     broken: 'what a step became races with the answer to a message',
     file: 'worker/workflow-bundle.ts',
-    replace: `workflowInterceptorModules: [path('interceptors')]`,
+    replace: `workflowInterceptorModules: [interceptors]`,
     by: `workflowInterceptorModules: []`,
     red: [REPLAY, 'every path of a reservation replays as it was recorded'],
   },
