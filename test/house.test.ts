@@ -1,4 +1,4 @@
-/** Which room may know which, as the linter enforces it. */
+/** Which room may know which, as the linter enforces it, and what no room that workflows share may keep. */
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, mkdtemp, readFile, readdir, rm, writeFile } from 'node:fs/promises';
