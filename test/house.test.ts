@@ -100,7 +100,7 @@ test('the tree keeps to it', async () => {
   expect(await lint(CHECKOUT)).not.toContain(RULE);
 });
 
-/** At the top of a module, where all workflows of a worker would share it: they are loaded once (worker/workflow-bundle.ts). */
+/** At the top of a module, where all workflows of a worker would share it: see worker/workflow-bundle.ts. */
 const KEPT = /^(?:export )?(?:(?:let|var) .*|const .* = (?:new |\[).*)/gmu;
 
 test.each(['let last = 0;', 'export let last = 0;', 'const seen = new Set<string>();', 'const all: string[] = [];'])(

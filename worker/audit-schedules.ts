@@ -7,7 +7,7 @@ import { bookedSeats, seatChanges } from '../domain/redis-keys.ts';
 import type { Logger } from '../runtime/logger.ts';
 import { TaskQueues } from '../workflows/messages.ts';
 
-/** So that the seats of a terminated reservation are free within 60 s of its deadline, of which the audit lets 15 pass. */
+/** The seats of a terminated reservation are to be free within 60 s of its deadline; the audit lets 15 of them pass. */
 const AUDIT_EVERY_MS = 30_000;
 
 /** How soon an event that was added gets its audits. */

@@ -25,7 +25,7 @@ export const { unlockSeats } = proxyLocalActivities<Activities['seats']>({
   retry: { initialInterval: '1 second', maximumInterval: '5 seconds' },
 });
 
-/** A gateway that gives no answer is asked again for this long; then the charge is cancelled. The seats stay held until it is. */
+/** A silent gateway is asked again for this long; then the charge is cancelled. Until it is, the seats stay held. */
 export const { authorisePayment, verifyCharge } = proxyActivities<Activities['payments']>({
   taskQueue: TaskQueues.payments,
   startToCloseTimeout: '20 seconds',
